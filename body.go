@@ -1,0 +1,193 @@
+package wsgi
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/seed-a2d07992/wsgi/internal/cpython"
+	"github.com/seed-a2d07992/wsgi/pool"
+)
+
+const (
+	// ringSize is how far a streamed body is read ahead of the application.
+	ringSize = 256 << 10
+
+	// drainTime is how long net/http may take, after an answer that did not
+	// need the whole body, to read more of it: a connection that is closed with
+	// unread data in it is reset, and the client may lose the answer.
+	drainTime = 500 * time.Millisecond
+)
+
+// A bodyReader reads a streamed body into the ring that the application
+// empties. It runs beside the goroutine of the request, and ends before
+// ServeHTTP returns.
+type bodyReader struct {
+	body io.Reader
+	call *pool.Call
+	lazy bool // nothing is read before the application asks (Expect: 100-continue)
+	stop chan struct{}
+	done chan struct{}
+	end  cpython.InputEnd // how it ended; valid once done is closed
+}
+
+// bodyLength is the Content-Length, or -1 where it is unknown.
+func (e *exchange) bodyLength() int64 {
+	if e.r.Body == nil || e.r.Body == http.NoBody {
+		return 0
+	}
+	return e.r.ContentLength
+}
+
+// openBody reads a small body, or starts to stream a large one. It returns
+// false where it has answered the request, because the body is at fault.
+func (e *exchange) openBody() bool {
+	r, n := e.r, e.bodyLength()
+	if n == 0 {
+		return true
+	}
+	lazy := strings.EqualFold(r.Header.Get("Expect"), "100-continue")
+	if n > 0 && n <= int64(e.app.bodyBuffer) && !lazy {
+		return e.readBody(int(n))
+	}
+	if err := e.call.Request().Stream(ringSize); err != nil {
+		e.app.refuse(e.w, r, err)
+		return false
+	}
+	// Without this, net/http reads the rest of the body itself when the
+	// response begins, and would wait for the reader. Elsewhere the call fails,
+	// and nothing is to be had or lost.
+	_ = e.control.EnableFullDuplex()
+	e.body = &bodyReader{
+		body: r.Body,
+		call: e.call,
+		lazy: lazy,
+		stop: make(chan struct{}),
+		done: make(chan struct{}),
+	}
+	go e.body.run()
+	return true
+}
+
+// readBody reads a body of known size.
+func (e *exchange) readBody(n int) bool {
+	buf, err := e.call.Request().Body(n)
+	if err != nil {
+		e.app.refuse(e.w, e.r, err)
+		return false
+	}
+	if _, err := io.ReadFull(e.r.Body, buf); err != nil {
+		e.answer(bodyStatus(bodyEnd(err)))
+		return false
+	}
+	return true
+}
+
+// bodyEnd says what an error of a body's Read means to the application.
+func bodyEnd(err error) cpython.InputEnd {
+	var tooBig *http.MaxBytesError
+	switch {
+	case err == io.EOF:
+		return cpython.InputEOF
+	case errors.As(err, &tooBig):
+		return cpython.InputTooBig
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return cpython.InputTimeout
+	}
+	return cpython.InputCut
+}
+
+// bodyStatus is the answer to a request whose body ended that way.
+func bodyStatus(end cpython.InputEnd) int {
+	switch end {
+	case cpython.InputTooBig:
+		return http.StatusRequestEntityTooLarge
+	case cpython.InputTimeout:
+		return http.StatusRequestTimeout
+	}
+	return http.StatusBadRequest
+}
+
+// atEnd reports whether the body was read to its end.
+func (b *bodyReader) atEnd() bool {
+	select {
+	case <-b.done:
+		return b.end == cpython.InputEOF
+	default:
+		return false
+	}
+}
+
+func (b *bodyReader) run() {
+	defer close(b.done)
+	request := b.call.Request()
+	for b.lazy && !request.Wanted() {
+		if !b.wait() {
+			return
+		}
+	}
+	for {
+		p := request.Writable()
+		if p == nil {
+			if !b.wait() {
+				return
+			}
+			continue
+		}
+		n, err := b.body.Read(p)
+		if n > 0 {
+			request.Wrote(n)
+		}
+		if err != nil {
+			b.end = bodyEnd(err)
+			request.EndInput(b.end)
+			return
+		}
+		select {
+		case <-b.stop:
+			return
+		default:
+		}
+	}
+}
+
+// wait waits for the application to read, or returns false when the request is
+// over.
+func (b *bodyReader) wait() bool {
+	select {
+	case <-b.call.Room():
+		return true
+	case <-b.stop:
+		return false
+	}
+}
+
+// closeBody stops the reader, which may be blocked in a Read.
+func (e *exchange) closeBody() {
+	b := e.body
+	if b == nil {
+		return
+	}
+	close(b.stop)
+	select {
+	case <-b.done:
+		return
+	default:
+	}
+	if b.lazy && !e.call.Request().Wanted() {
+		<-b.done // it has not begun to read
+		return
+	}
+	if err := e.control.SetReadDeadline(time.Now().Add(-time.Hour)); err != nil {
+		// Not net/http's server. Closing ends the Read of a pipe; for others it
+		// does no harm, and the reader ends with the body's next piece.
+		_ = e.r.Body.Close()
+		<-b.done
+		return
+	}
+	<-b.done
+	_ = e.control.SetReadDeadline(time.Now().Add(drainTime))
+}

@@ -1,0 +1,316 @@
+"""Prepares an interpreter for its application, loads it, and cleans up.
+
+The C side runs this file in a namespace of its own in every interpreter and
+calls prepare, base_environ and load_application at its start, format_exception
+for each error and finish at its end. It imports only what every start-up has
+loaded anyway, since each interpreter pays for it.
+"""
+
+import os
+import sys
+
+
+class LoadError(Exception):
+    """The application can't be loaded; the message says all there is to say."""
+
+
+class Settings:
+    """What Go passes, as a flat list of keys and values; a key may repeat."""
+
+    def __init__(self, strings):
+        self._values = {}
+        for key, value in zip(strings[::2], strings[1::2]):
+            self._values.setdefault(key, []).append(value)
+
+    def __getitem__(self, key):
+        return self._values.get(key, [""])[0]
+
+    def all(self, key):
+        return self._values.get(key, [])
+
+
+def prepare(strings):
+    settings = Settings(strings)
+    if not settings["joined"]:
+        _replace_environment(settings.all("environ"), settings.all("with_env"))
+        _enter_prefix(settings)
+        sys.argv = [settings["argv"]]
+    _ignore_signal_handlers()
+    _set_path(settings)
+    _buffer_lines()
+    import threading  # noqa: F401  here, so that this worker is its main thread
+
+    return settings
+
+
+def _replace_environment(snapshot, additions):
+    """Gives the interpreter an os.environ of its own.
+
+    The C environment belongs to the whole process: what one application wrote
+    there, the next one would start with, and a write races every getenv in Go
+    and C. So assignments stay in os.environ, and children get that.
+    """
+
+    def keep(*_):
+        pass
+
+    def update(items):
+        for item in items:
+            key, _, value = item.partition("=")
+            data[os.environ.encodekey(key)] = os.environ.encodevalue(value)
+
+    data = os.environ._data
+    prepared = os.putenv.__module__ == __name__  # the main interpreter, a second time
+    if not prepared:
+        data.clear()
+        update(snapshot)
+    update(additions)
+    if prepared:
+        return
+    os.putenv = os.unsetenv = keep
+    try:
+        import _posixsubprocess
+    except ImportError:
+        return
+    fork_exec = _posixsubprocess.fork_exec
+
+    def fork_exec_with_environ(*args):
+        # Without an environment of its own (the sixth argument) a child would
+        # get the C one.
+        if len(args) > 5 and args[5] is None:
+            env = [key + b"=" + value for key, value in os.environ._data.items()]
+            args = (*args[:5], env, *args[6:])
+        return fork_exec(*args)
+
+    fork_exec_with_environ.__wrapped__ = fork_exec
+    _posixsubprocess.fork_exec = fork_exec_with_environ
+
+
+def _enter_prefix(settings):
+    """Makes this interpreter the chosen Python, where another one started the
+    process: libpython is one, but each application may have its own venv."""
+    executable = settings["executable"]
+    if sys.executable == executable and sys.prefix == settings["prefix"]:
+        return
+    sys.executable = executable
+    sys._base_executable = settings["base_executable"]
+    sys.prefix = settings["prefix"]
+    sys.exec_prefix = settings["exec_prefix"]
+    # What the other Python's site directories have brought in goes again.
+    python_path = settings.all("python_path")
+    sys.path[:] = python_path + settings.all("stdlib_path")
+    sys.meta_path[:] = [
+        finder
+        for finder in sys.meta_path
+        if getattr(finder, "__module__", "").startswith("_frozen_importlib")
+    ]
+    sys.path_importer_cache.clear()
+    import site
+
+    site.PREFIXES[:] = [sys.prefix, sys.exec_prefix]
+    known = set()
+    for directory in settings.all("site_dir"):
+        known = site.addsitedir(directory, known)
+
+
+def _set_path(settings):
+    """Puts the application's directories first on sys.path."""
+    first = []
+    for directory in settings.all("path"):
+        if directory not in first:
+            first.append(directory)
+    sys.path[:] = first + [p for p in sys.path if p not in first and p != ""]
+
+
+def _buffer_lines():
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.reconfigure(line_buffering=True)
+        except (AttributeError, ValueError, OSError):
+            pass  # no such stream, or one of somebody else's
+
+
+def _ignore_signal_handlers():
+    """Lets libraries that install signal handlers at import load: signals are
+    the Go program's, and Python would refuse with ValueError here."""
+    import _signal
+
+    install = _signal.signal
+    if hasattr(install, "__wrapped__"):
+        return
+
+    def signal(signalnum, handler):
+        try:
+            return install(signalnum, handler)
+        except ValueError:
+            if not 0 < int(signalnum) < _signal.NSIG:
+                raise
+            import warnings
+
+            warnings.warn(
+                f"signal.signal({int(signalnum)}, ...) is ignored: "
+                "signals belong to the Go program that runs this application",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return _signal.getsignal(signalnum)
+
+    signal.__wrapped__ = install
+    _signal.signal = signal
+    loaded = sys.modules.get("signal")
+    if loaded is not None and hasattr(loaded, "_signal"):
+        loaded._signal.signal = signal
+
+
+def base_environ(settings):
+    return {
+        "wsgi.version": (1, 0),
+        "wsgi.multithread": bool(settings["multithread"]),
+        "wsgi.multiprocess": bool(settings["multiprocess"]),
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+    }
+
+
+# ---- The application ---------------------------------------------------------
+
+
+def load_application(settings):
+    module_name, expression = settings["module"], settings["callable"]
+    module = _load_module(module_name, settings["module_file"])
+    path, call = expression, False
+    if path.endswith("()"):
+        path, call = path[:-2], True
+    value, walked = module, module_name
+    for name in path.split("."):
+        try:
+            value = getattr(value, name)
+        except AttributeError:
+            raise LoadError(
+                f"{walked} has no attribute {name!r}" + _suggestion(value, name)
+            ) from None
+        walked += "." + name
+    if call:
+        if not callable(value):
+            raise LoadError(f"{walked} is not callable: it is {_describe(value)}")
+        value = value()
+        walked += "()"
+    if not callable(value):
+        raise LoadError(f"{walked} is not a WSGI application: it is {_describe(value)}, not callable")
+    target = value if hasattr(value, "__code__") else getattr(type(value), "__call__", None)
+    code = getattr(target, "__code__", None)
+    if code is not None and code.co_flags & 0x280:  # CO_COROUTINE, CO_ASYNC_GENERATOR
+        raise LoadError(f"{walked} is asynchronous: an ASGI application can't be served as WSGI")
+    return value
+
+
+def _load_module(name, file):
+    if not file:
+        import importlib
+
+        return importlib.import_module(name)
+    import importlib.machinery
+    import importlib.util
+
+    stem = os.path.basename(file)
+    for suffix in (".py", ".wsgi"):
+        if stem.endswith(suffix):
+            stem = stem[: -len(suffix)]
+    stem = "".join(c if c.isalnum() or c == "_" else "_" for c in stem)
+    if not stem or stem[0].isdigit():
+        stem = "_" + stem
+    loaded = sys.modules.get(stem)
+    if loaded is not None and getattr(loaded, "__file__", None) == file:
+        return loaded
+    if loaded is not None or stem in sys.builtin_module_names:
+        stem = "_wsgi_" + stem
+    loader = importlib.machinery.SourceFileLoader(stem, file)
+    spec = importlib.util.spec_from_file_location(stem, file, loader=loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(stem, None)
+        raise
+    return module
+
+
+def _describe(value):
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def _suggestion(value, name):
+    public = [n for n in getattr(value, "__dict__", {}) if not n.startswith("_")]
+    close = [n for n in public if n.lower() == name.lower()]
+    close += [n for n in ("application", "app", "create_app") if n in public and n not in close]
+    if not close:
+        return ""
+    return "; it has " + ", ".join(close)
+
+
+# ---- Errors ------------------------------------------------------------------
+
+
+def format_exception(kind, value, trace):
+    """The text of an exception, without this library's own frames."""
+    if kind is LoadError:
+        return str(value)
+    import traceback
+
+    while trace is not None and trace.tb_frame.f_code.co_filename == "<wsgi>":
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(kind, value, trace)).rstrip("\n")
+
+
+# ---- The end -----------------------------------------------------------------
+
+THREAD_SECONDS = 5
+
+
+def finish(run_exit_handlers):
+    """Does what Python does at a program's end. Returns the reason why the
+    interpreter can't be destroyed, or an empty string."""
+    remaining = ""
+    if run_exit_handlers:
+        remaining = _end_threads()
+        import atexit
+
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass
+    return remaining
+
+
+def _end_threads():
+    import threading
+
+    me = threading.current_thread()
+    if [t for t in threading.enumerate() if t is not me] == [] and not getattr(
+        threading, "_threading_atexits", None
+    ):
+        return ""
+
+    def close():
+        # Executors wait for their threads here; it may take for ever.
+        handlers = getattr(threading, "_threading_atexits", [])
+        while handlers:
+            handlers.pop()()
+        for thread in threading.enumerate():
+            if thread not in (me, closer) and not thread.daemon and thread.name[:6] != "Dummy-":
+                thread.join()
+
+    closer = threading.Thread(target=close, name="wsgi-close", daemon=True)
+    closer.start()
+    closer.join(THREAD_SECONDS)
+    left = [
+        t.name
+        for t in threading.enumerate()
+        if t is not me and t.is_alive() and not isinstance(t, threading._DummyThread)
+    ]
+    if not left:
+        return ""
+    return "threads still run: " + ", ".join(sorted(left))

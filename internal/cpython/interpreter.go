@@ -1,0 +1,104 @@
+//go:build cgo && !windows
+
+package cpython
+
+/*
+#include <stdlib.h>
+#include "gateway.h"
+
+#cgo noescape wsgi_request_submit
+#cgo nocallback wsgi_request_submit
+#cgo noescape wsgi_request_withdraw
+#cgo nocallback wsgi_request_withdraw
+*/
+import "C"
+
+import (
+	"runtime"
+	"unsafe"
+)
+
+// An Interpreter runs one application on its own worker threads.
+type Interpreter struct {
+	c *C.struct_wsgi_interpreter
+}
+
+// NewInterpreter prepares an interpreter, whose requests complete through
+// completions. It starts nothing yet.
+func (rt *Runtime) NewInterpreter(completions *Completions, config InterpreterConfig) (*Interpreter, error) {
+	source := C.CString(bootstrap)
+	defer C.free(unsafe.Pointer(source))
+	var pinner runtime.Pinner
+	defer pinner.Unpin()
+	settings, keys := packStrings(config.Settings, &pinner), packStrings(config.Keys, &pinner)
+	c := C.wsgi_interpreter_new(C.int(config.Isolation), C.int(config.Number), C.int(config.Threads),
+		completions.c, source, &settings, &keys)
+	if c == nil {
+		return nil, ErrNoMemory
+	}
+	return &Interpreter{c: c}, nil
+}
+
+func packStrings(list []string, pinner *runtime.Pinner) C.struct_wsgi_strings {
+	var data []byte
+	sizes := make([]C.uint32_t, len(list))
+	for i, s := range list {
+		data = append(data, s...)
+		sizes[i] = C.uint32_t(len(s))
+	}
+	packed := C.struct_wsgi_strings{count: C.size_t(len(list))}
+	if len(data) > 0 {
+		pinner.Pin(&data[0])
+		packed.data = (*C.char)(unsafe.Pointer(&data[0]))
+	}
+	if len(sizes) > 0 {
+		pinner.Pin(&sizes[0])
+		packed.sizes = &sizes[0]
+	}
+	return packed
+}
+
+// SetPeers names the interpreters whose waiting requests this one's idle
+// workers may start. It must come before any request.
+func (it *Interpreter) SetPeers(peers []*Interpreter) error {
+	list := make([]*C.struct_wsgi_interpreter, 0, len(peers)+1)
+	for _, peer := range peers {
+		if peer != it {
+			list = append(list, peer.c)
+		}
+	}
+	n := len(list)
+	return takeError(C.wsgi_interpreter_set_peers(it.c, unsafe.SliceData(append(list, nil)), C.size_t(n)))
+}
+
+// Start creates the interpreter, loads its application and starts its workers.
+// It returns when they are ready, or an error with the Python traceback; then
+// only Free is left to call.
+func (it *Interpreter) Start() error {
+	return takeError(C.wsgi_interpreter_start(it.c))
+}
+
+// Stop lets the workers finish what is queued, runs the exit handlers and ends
+// the interpreter and its threads. Its error says why the interpreter, rid of
+// its workers, had to be left alive.
+func (it *Interpreter) Stop() error {
+	return takeError(C.wsgi_interpreter_stop(it.c))
+}
+
+// Free releases a stopped interpreter, once its peers have stopped too.
+func (it *Interpreter) Free() {
+	C.wsgi_interpreter_free(it.c)
+	it.c = nil
+}
+
+// Submit queues a request whose environ is packed as pool.Environ packs it.
+func (it *Interpreter) Submit(r *Request, environ []byte) error {
+	switch C.wsgi_request_submit(r.c, it.c, unsafe.Pointer(unsafe.SliceData(environ)), C.size_t(len(environ))) {
+	case 0:
+		return nil
+	case C.WSGI_SUBMIT_NO_MEMORY:
+		return ErrNoMemory
+	default:
+		return ErrStopping
+	}
+}

@@ -1,0 +1,97 @@
+/* The C side's own view of an interpreter: its Python objects, its queue and
+ * its workers. */
+#ifndef WSGI_INTERPRETER_H
+#define WSGI_INTERPRETER_H
+
+#include "gateway.h"
+#include "symbols.h"
+
+struct wsgi_worker {
+	struct wsgi_interpreter *interpreter;
+	pthread_t thread;
+	int number;
+	int running; /* thread was created and not yet joined */
+	PyThreadState *state;
+	pthread_cond_t wake;
+	int idle;                      /* guarded by the interpreter's lock */
+	struct wsgi_worker *next_idle; /* idle workers, the latest first */
+};
+
+/* What an interpreter's own Python objects are. None may be used by another
+ * interpreter; all are created and released by the interpreter's first worker. */
+struct wsgi_objects {
+	PyObject *application;
+	PyObject *bootstrap; /* the namespace that bootstrap.py ran in */
+	PyObject *format_exception, *finish;
+	PyObject *environ; /* what every environ starts as */
+	PyObject *none, *empty_bytes;
+	PyObject *str_close, *str_fileno, *str_tell;
+	PyObject *str_input, *str_errors, *str_early_hints; /* environ keys */
+	PyObject *type_exchange, *type_input, *type_errors, *type_file;
+	PyObject *file_types[3]; /* FileIO, BufferedReader, BufferedRandom */
+	PyObject *client_gone;   /* the OSError that a departed client raises */
+	PyObject **keys;         /* well-known environ keys, by their number */
+};
+
+enum wsgi_phase {
+	WSGI_PHASE_NEW = 0,
+	WSGI_PHASE_READY,
+	WSGI_PHASE_FAILED,
+	WSGI_PHASE_ENDED,
+};
+
+struct wsgi_interpreter {
+	int isolation, number, thread_count;
+	struct wsgi_completions *completions;
+	char *bootstrap;
+	char *settings, *keys; /* copies of the strings' data */
+	uint32_t *setting_sizes, *key_sizes;
+	size_t setting_count, key_count;
+
+	PyInterpreterState *state;
+	struct wsgi_objects objects;
+
+	pthread_mutex_t lock;    /* guards all that follows */
+	pthread_cond_t advanced; /* phase or live_workers changed */
+	int phase;
+	char *error; /* why it failed to start, or to end */
+	int stopping;
+	int live_workers; /* beside the first: those attached to the interpreter */
+	struct wsgi_request *queue_head, *queue_tail;
+	struct wsgi_worker *idle;
+	struct wsgi_worker *workers;
+	uint32_t queued;     /* atomic: the queue's length, for a look without the lock */
+	uint32_t idle_count; /* atomic, likewise */
+
+	uint32_t exchanges;  /* atomic: exchange objects alive, which point here */
+
+	struct wsgi_interpreter **peers;
+	size_t peer_count;
+};
+
+/* ---- runtime.c --------------------------------------------------------- */
+
+/* Held while an interpreter is created or ended, one at a time. Never taken
+ * with a GIL held. */
+extern pthread_mutex_t wsgi_lifecycle;
+int wsgi_thread_start(pthread_t *thread, void *(*run)(void *), void *argument);
+void wsgi_python_read_exceptions(void);
+/* wsgi_interpreter_joined tells that the main interpreter is the host's own. */
+void wsgi_interpreter_joined(int joined);
+
+/* ---- objects.c: with the interpreter attached --------------------------- */
+
+/* wsgi_objects_load runs the bootstrap and loads the application. It returns
+ * NULL or a message, and always leaves no Python exception set. */
+char *wsgi_objects_load(struct wsgi_interpreter *interpreter);
+void wsgi_objects_release(struct wsgi_interpreter *interpreter);
+/* wsgi_exception_text takes the current exception and returns it as text, with
+ * its traceback; the caller frees it. It never fails with another exception. */
+char *wsgi_exception_text(struct wsgi_interpreter *interpreter);
+
+/* ---- exchange.c -------------------------------------------------------- */
+
+/* wsgi_exchange_run answers one request and finishes it. */
+void wsgi_exchange_run(struct wsgi_interpreter *interpreter, struct wsgi_request *request);
+
+#endif

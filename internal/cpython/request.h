@@ -1,0 +1,37 @@
+/* The C side's own view of requests: producing output, waiting, posting. */
+#ifndef WSGI_REQUEST_H
+#define WSGI_REQUEST_H
+
+#include "gateway.h"
+
+/* wsgi_record_new makes a record with room for size bytes of data, or returns
+ * NULL where memory is short. Until it is added it belongs to the caller, who
+ * drops it with wsgi_record_drop. */
+struct wsgi_record *wsgi_record_new(struct wsgi_request *request, uint32_t kind, size_t size);
+void wsgi_record_drop(struct wsgi_record *record);
+
+/* wsgi_request_add appends a record to the output; it is the request's now.
+ * Go sees it at once, and is told of it by wsgi_request_post. */
+void wsgi_request_add(struct wsgi_request *request, struct wsgi_record *record);
+
+/* wsgi_request_post puts the request onto the completion list, so that Go
+ * looks at it. */
+void wsgi_request_post(struct wsgi_request *request);
+
+/* wsgi_request_finish gives the request back to Go. It must not be touched
+ * after that: Go may use it anew at once. */
+void wsgi_request_finish(struct wsgi_request *request, int outcome);
+
+/* wsgi_request_has_room reports whether the output may grow, that is whether
+ * Go has taken enough of it, and wsgi_request_wait_room waits until it may or
+ * the client has left. The GIL must not be held while waiting. */
+int wsgi_request_has_room(struct wsgi_request *request);
+void wsgi_request_wait_room(struct wsgi_request *request);
+
+int wsgi_request_is_gone(struct wsgi_request *request);
+
+/* wsgi_request_set_environ copies the packed environ: 0, or -1 where memory is
+ * short. */
+int wsgi_request_set_environ(struct wsgi_request *request, const void *environ, size_t size);
+
+#endif

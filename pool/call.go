@@ -1,0 +1,204 @@
+package pool
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/seed-a2d07992/wsgi/internal/cpython"
+)
+
+// keptCalls bounds how many idle calls a pool keeps for later requests.
+const keptCalls = 256
+
+// A Call is one request on its way through a pool. It is used by one
+// goroutine, except where a method says otherwise:
+//
+//	call, err := p.Get()
+//	... fill call.Environ and the body ...
+//	err = call.Start()
+//	for {
+//		over := call.Over()
+//		for record, ok := call.Next(); ok; record, ok = call.Next() {
+//			... call.Take(record)
+//		}
+//		if over { break }
+//		call.Wait(ctx)
+//	}
+//	call.Release()
+type Call struct {
+	Environ Environ
+
+	pool    *Pool
+	request *cpython.Request
+	slot    uint64
+	wake    chan struct{} // something may be new
+	room    chan struct{} // likewise, for the goroutine that reads the body
+	over    atomic.Bool   // finished, or never to start
+	err     error         // why it never started; set before over
+
+	// Guarded by pool.mu.
+	member     *member // where it was submitted
+	waiting    bool    // in the pool's queue
+	prev, next *Call
+}
+
+// Get returns a call, ready to be filled.
+func (p *Pool) Get() (*Call, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, ErrClosed
+	}
+	// From here on the pool waits for its release.
+	if n := len(p.free); n > 0 {
+		call := p.free[n-1]
+		p.free = p.free[:n-1]
+		p.inFlight++
+		return call, nil
+	}
+	call := &Call{
+		pool: p,
+		wake: make(chan struct{}, 1),
+		room: make(chan struct{}, 1),
+	}
+	slots := *p.calls.Load()
+	if n := len(p.spare); n > 0 {
+		call.slot = p.spare[n-1]
+		p.spare = p.spare[:n-1]
+	} else {
+		call.slot = uint64(len(slots))
+		slots = append(slots[:len(slots):len(slots)], nil)
+	}
+	request, err := p.completions.NewRequest(call.slot)
+	if err != nil {
+		return nil, err
+	}
+	call.request = request
+	// The collector reads the slots without a lock, so they are replaced whole.
+	grown := make([]*Call, len(slots), max(16, 2*len(slots)))
+	copy(grown, slots)
+	grown[call.slot] = call
+	p.calls.Store(&grown)
+	p.inFlight++
+	return call, nil
+}
+
+// Release gives the call back, which must be over or never started.
+func (c *Call) Release() {
+	p := c.pool
+	c.Environ.Reset()
+	c.request.Reset()
+	c.over.Store(false)
+	c.err = nil
+	select {
+	case <-c.wake:
+	default:
+	}
+	select {
+	case <-c.room:
+	default:
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.member = nil
+	p.inFlight--
+	if len(p.free) < keptCalls {
+		p.free = append(p.free, c)
+	} else {
+		slots := append([]*Call(nil), *p.calls.Load()...)
+		slots[c.slot] = nil
+		p.calls.Store(&slots)
+		p.spare = append(p.spare, c.slot)
+		c.request.Free()
+	}
+	p.checkIdle()
+}
+
+// Request is the C side's part of the call: its body and its output.
+func (c *Call) Request() *cpython.Request { return c.request }
+
+// Next returns the next piece of output, if there is one yet.
+func (c *Call) Next() (cpython.Record, bool) { return c.request.Next() }
+
+// Take says that a piece of output has been dealt with.
+func (c *Call) Take(record cpython.Record) { c.request.Take(record) }
+
+// Over reports whether no more output will come. What came before is still to
+// be taken, so ask before looking for the last time.
+func (c *Call) Over() bool { return c.over.Load() }
+
+// Err says why a call that is over was never started: ErrClosed, or the
+// context's error. Otherwise it is nil and Outcome tells how it ended.
+func (c *Call) Err() error { return c.err }
+
+// Outcome says how a call that is over and has started ended.
+func (c *Call) Outcome() cpython.Outcome { return c.request.Outcome() }
+
+// Wait blocks until something may be new, or until ctx is done or the pool is
+// closed. Then it abandons the call and returns the reason.
+func (c *Call) Wait(ctx context.Context) error {
+	var err error
+	select {
+	case <-c.wake:
+		return nil
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-c.pool.closing:
+		err = ErrClosed
+	}
+	c.Abandon(err)
+	return err
+}
+
+// WaitAbandoned is Wait for a call that was abandoned already.
+func (c *Call) WaitAbandoned() { <-c.wake }
+
+// Abandon gives up on the call: one that has not started won't, and is over
+// with the error err; one that has is told that its client is gone, and is
+// over when the application has returned.
+func (c *Call) Abandon(err error) {
+	p := c.pool
+	p.mu.Lock()
+	if c.waiting {
+		p.queue.remove(c)
+		p.queued--
+		p.mu.Unlock()
+		c.fail(err)
+		return
+	}
+	p.mu.Unlock()
+	if c.request.Withdraw() {
+		p.withdrawn(c)
+		c.fail(err)
+		return
+	}
+	c.request.Abandon()
+}
+
+// Room delivers a token whenever there may be room in the ring of a streamed
+// body, or the application asks for it. It is for the goroutine that reads the
+// body.
+func (c *Call) Room() <-chan struct{} { return c.room }
+
+// notify wakes the goroutines of a call.
+func (c *Call) notify(finished bool) {
+	if finished {
+		c.over.Store(true)
+	}
+	signal(c.room)
+	signal(c.wake)
+}
+
+// fail ends a call that no worker has started.
+func (c *Call) fail(err error) {
+	c.err = err
+	c.over.Store(true)
+	signal(c.wake)
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,133 @@
+package pool
+
+// A callList is a list of calls in the order in which they came.
+type callList struct {
+	first, last *Call
+}
+
+func (l *callList) push(c *Call) {
+	c.prev, c.next = l.last, nil
+	if l.last != nil {
+		l.last.next = c
+	} else {
+		l.first = c
+	}
+	l.last = c
+	c.waiting = true
+}
+
+func (l *callList) remove(c *Call) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		l.first = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		l.last = c.prev
+	}
+	c.prev, c.next = nil, nil
+	c.waiting = false
+}
+
+func (l *callList) pop() *Call {
+	c := l.first
+	if c != nil {
+		l.remove(c)
+	}
+	return c
+}
+
+// Start hands the call to an interpreter, or queues it while all are busy. It
+// returns ErrQueueFull, or an error of the interpreter's; then the call is only
+// to be released.
+func (c *Call) Start() error {
+	p := c.pool
+	p.mu.Lock()
+	m := p.choose()
+	if m == nil {
+		defer p.mu.Unlock()
+		if p.queued >= p.config.Queue {
+			p.rejected++
+			return ErrQueueFull
+		}
+		p.queue.push(c)
+		p.queued++
+		return nil
+	}
+	p.assign(c, m)
+	p.mu.Unlock()
+	if err := m.interpreter.Submit(c.request, c.Environ.buf); err != nil {
+		p.withdrawn(c)
+		return err
+	}
+	return nil
+}
+
+// choose returns the interpreter with the fewest requests in flight, or nil
+// where each has all that it may have at hand. Called with mu held.
+func (p *Pool) choose() *member {
+	var best *member
+	for _, m := range p.members {
+		if m.inFlight < m.capacity && (best == nil || m.inFlight < best.inFlight) {
+			best = m
+		}
+	}
+	return best
+}
+
+func (p *Pool) assign(c *Call, m *member) {
+	c.member = m
+	m.inFlight++
+	m.requests++
+}
+
+// finished takes note that a worker is done with a call and starts the next
+// one in the queue, without waiting for anybody's goroutine.
+func (p *Pool) finished(c *Call) {
+	p.mu.Lock()
+	m := c.member
+	m.inFlight--
+	if c.request.Outcome() != 0 {
+		m.errors++
+	}
+	p.mu.Unlock()
+	p.refill()
+}
+
+// withdrawn takes note that a submitted call will never run.
+func (p *Pool) withdrawn(c *Call) {
+	p.mu.Lock()
+	c.member.inFlight--
+	c.member.requests--
+	p.mu.Unlock()
+	p.refill()
+}
+
+// refill hands queued calls to interpreters with room.
+func (p *Pool) refill() {
+	for {
+		p.mu.Lock()
+		if p.queue.first == nil {
+			p.mu.Unlock()
+			return
+		}
+		m := p.choose()
+		if m == nil {
+			p.mu.Unlock()
+			return
+		}
+		c := p.queue.pop()
+		p.queued--
+		p.assign(c, m)
+		p.mu.Unlock()
+		if err := m.interpreter.Submit(c.request, c.Environ.buf); err != nil {
+			p.mu.Lock()
+			m.inFlight--
+			m.requests--
+			p.mu.Unlock()
+			c.fail(err)
+		}
+	}
+}

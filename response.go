@@ -1,0 +1,304 @@
+package wsgi
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/textproto"
+	"os"
+	"strconv"
+
+	"github.com/seed-a2d07992/wsgi/internal/cpython"
+	"github.com/seed-a2d07992/wsgi/pool"
+)
+
+// An exchange is one request on its way through ServeHTTP, on whose goroutine
+// all its methods run.
+type exchange struct {
+	app     *App
+	w       http.ResponseWriter
+	r       *http.Request
+	control *http.ResponseController
+	call    *pool.Call
+	body    *bodyReader // of a streamed body, else nil
+
+	headed    bool // the head went to the ResponseWriter
+	hasLength bool // with a Content-Length
+	unflushed bool // a chunk was written that should not wait for the next
+	cut       bool // less was sent than the application gave
+	gone      bool // the client can't be reached any more
+}
+
+// run passes the application's output on until the application is done, and
+// then does what the outcome asks for.
+func (e *exchange) run() {
+	ctx := e.r.Context()
+	var abandoned error
+	for {
+		// In this order: what comes with the end must not be missed.
+		over := e.call.Over()
+		for record, ok := e.call.Next(); ok; record, ok = e.call.Next() {
+			e.handle(record)
+			e.call.Take(record)
+		}
+		if over {
+			break
+		}
+		e.flush()
+		if abandoned != nil {
+			e.call.WaitAbandoned()
+		} else {
+			abandoned = e.call.Wait(ctx)
+		}
+	}
+	e.finish(abandoned)
+}
+
+func (e *exchange) handle(record cpython.Record) {
+	switch record.Kind {
+	case cpython.RecordHead:
+		e.writeHead(record)
+	case cpython.RecordBody:
+		e.writeBody(record)
+	case cpython.RecordFile:
+		e.writeFile(record)
+	case cpython.RecordHints:
+		e.writeHints(record)
+	case cpython.RecordLog:
+		e.logApplication(cpython.LogLevel(record.Number), string(record.Data))
+	}
+}
+
+// writeHead sends the status and the headers. Those of the application replace
+// what Go code has set before under the same name, except those that add up.
+func (e *exchange) writeHead(record cpython.Record) {
+	h := e.w.Header()
+	text := string(record.Data) // of which all names and values are parts
+	values := make([]string, 0, 16)
+	typed := false
+	var seen map[string]bool
+	offset := 0
+	for name, value := range cpython.PackedHeaders(record.Data) {
+		offset += 8
+		key := canonicalKey(text[offset : offset+len(name)])
+		offset += len(name)
+		v := text[offset : offset+len(value)]
+		offset += len(value)
+		switch key {
+		case "Content-Type":
+			typed = true
+		case "Content-Length":
+			e.hasLength = true
+		}
+		if old, set := h[key]; set && (seen[key] || key == "Set-Cookie" || key == "Vary") {
+			h[key] = append(old, v)
+		} else {
+			values = append(values, v)
+			h[key] = values[len(values)-1 : len(values) : len(values)]
+		}
+		if seen == nil {
+			seen = make(map[string]bool, 8)
+		}
+		seen[key] = true
+	}
+	if record.Length >= 0 {
+		h["Content-Length"] = []string{strconv.FormatInt(record.Length, 10)}
+		e.hasLength = true
+	}
+	if !typed {
+		h["Content-Type"] = nil // else net/http guesses one
+	}
+	if e.body != nil && !e.body.atEnd() && e.r.ProtoMajor == 1 {
+		// The rest of the body must never be taken for the next request.
+		h.Set("Connection", "close")
+	}
+	e.w.WriteHeader(record.Number)
+	e.headed = true
+	e.unflushed = !record.More
+}
+
+// canonicalKey returns the canonical form of a header's name, without an
+// allocation where it has that form already.
+func canonicalKey(name string) string {
+	return textproto.CanonicalMIMEHeaderKey(name)
+}
+
+func (e *exchange) writeBody(record cpython.Record) {
+	if e.gone {
+		return
+	}
+	if _, err := e.w.Write(record.Data); err != nil {
+		e.lost(err)
+		return
+	}
+	e.unflushed = !record.More
+}
+
+// writeFile sends a part of a file. Its descriptor is ours.
+func (e *exchange) writeFile(record cpython.Record) {
+	f := os.NewFile(uintptr(record.Number), "wsgi.file_wrapper")
+	defer f.Close()
+	if e.gone || record.Length == 0 {
+		return
+	}
+	if _, err := f.Seek(record.Offset, io.SeekStart); err != nil {
+		e.logRecord(slog.LevelError, "wsgi: the file of a response can't be read: "+err.Error())
+		e.cut = true
+		return
+	}
+	n, err := io.Copy(e.w, &io.LimitedReader{R: f, N: record.Length})
+	switch {
+	case err != nil:
+		var pathError *os.PathError
+		if !errors.As(err, &pathError) {
+			e.lost(err)
+			return
+		}
+		e.logRecord(slog.LevelError, "wsgi: the file of a response can't be read: "+err.Error())
+		e.cut = true
+	case n < record.Length:
+		e.logRecord(slog.LevelError, "wsgi: the file of a response became shorter while it was sent")
+		e.cut = true
+	}
+}
+
+// writeHints sends a 103 (RFC 8297) with the Link headers given and no others.
+func (e *exchange) writeHints(record cpython.Record) {
+	if e.headed || e.gone {
+		return
+	}
+	h := e.w.Header()
+	saved := h.Clone()
+	clear(h)
+	for name, value := range cpython.PackedHeaders(record.Data) {
+		h.Add(string(name), string(value))
+	}
+	e.w.WriteHeader(http.StatusEarlyHints)
+	clear(h)
+	for k, v := range saved {
+		h[k] = v
+	}
+}
+
+// flush sends what was written, while the application makes the next chunk.
+func (e *exchange) flush() {
+	if !e.unflushed || e.gone {
+		return
+	}
+	e.unflushed = false
+	if err := e.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		e.lost(err)
+	}
+}
+
+// lost takes note that the client can't be reached.
+func (e *exchange) lost(err error) {
+	if errors.Is(err, http.ErrBodyNotAllowed) || errors.Is(err, http.ErrContentLength) {
+		return // the C side sends neither; a wrapping writer may change the status
+	}
+	e.gone = true
+	e.call.Abandon(err)
+}
+
+// finish answers where nothing was answered yet, and cuts the connection where
+// the client would otherwise take a part for the whole.
+func (e *exchange) finish(abandoned error) {
+	if err := e.call.Err(); err != nil { // never started
+		if errors.Is(err, pool.ErrClosed) {
+			e.answer(http.StatusServiceUnavailable)
+			return
+		}
+		if e.r.Context().Err() == nil {
+			e.app.refuse(e.w, e.r, err)
+			return
+		}
+		e.abort()
+		return
+	}
+	switch outcome := e.call.Outcome(); {
+	case outcome == cpython.Complete && !e.cut:
+		return
+	case e.headed:
+		e.abort()
+	case outcome == cpython.Failed:
+		e.answer(e.failureStatus())
+	case errors.Is(abandoned, pool.ErrClosed):
+		e.answer(http.StatusServiceUnavailable)
+	default:
+		e.abort()
+	}
+}
+
+// failureStatus is 500, unless the application failed because the body did.
+func (e *exchange) failureStatus() int {
+	if e.body != nil {
+		select {
+		case <-e.body.done:
+			if end := e.body.end; end == cpython.InputTooBig || end == cpython.InputTimeout {
+				return bodyStatus(end)
+			}
+		default:
+		}
+	}
+	return http.StatusInternalServerError
+}
+
+// answer sends a short answer of the server's own.
+func (e *exchange) answer(status int) {
+	if e.body != nil && !e.body.atEnd() && e.r.ProtoMajor == 1 {
+		e.w.Header().Set("Connection", "close")
+	}
+	http.Error(e.w, http.StatusText(status), status)
+}
+
+// abort ends a response that is not whole, in a way that the client can tell.
+func (e *exchange) abort() {
+	if !e.gone {
+		_ = e.control.Flush() // what there is may still be of use
+	}
+	if !e.hasLength && e.r.ProtoMajor == 1 && e.r.ProtoMinor == 0 && e.headed {
+		// The end of such a response is the end of the connection: only a reset
+		// tells a broken one from a whole one.
+		if conn, _, err := e.control.Hijack(); err == nil {
+			reset(conn)
+			return
+		}
+	}
+	if _, ok := e.r.Context().Value(http.ServerContextKey).(*http.Server); ok {
+		panic(http.ErrAbortHandler)
+	}
+	// A server that may not recover: fcgi, a test.
+	e.logRecord(slog.LevelWarn, "wsgi: a response was cut short, which this server can't tell its client")
+}
+
+func reset(conn net.Conn) {
+	inner := conn
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		inner = t.NetConn()
+	}
+	if tcp, ok := inner.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+// logApplication logs what Python has to say about the request.
+func (e *exchange) logApplication(level cpython.LogLevel, text string) {
+	switch level {
+	case cpython.LogInfo:
+		e.logRecord(slog.LevelDebug, text)
+	case cpython.LogWarning:
+		e.logRecord(slog.LevelWarn, text)
+	default:
+		e.logRecord(slog.LevelError, text)
+	}
+}
+
+func (e *exchange) logRecord(level slog.Level, message string) {
+	e.app.log.LogAttrs(e.r.Context(), level, message,
+		slog.String("method", e.r.Method),
+		slog.String("uri", e.r.RequestURI),
+		slog.String("remote", e.r.RemoteAddr))
+}
