@@ -138,7 +138,8 @@ func libraryCandidates(inst *Installation, r *probeReport, goos string) []string
 			return
 		}
 		// Clean is wrong about a .. behind a symbolic link.
-		if raw := strings.Join(elem, string(filepath.Separator)); !sameFile(raw, path) {
+		raw := strings.Join(elem, string(filepath.Separator))
+		if _, err := os.Stat(raw); err == nil && !sameFile(raw, path) {
 			path = raw
 		}
 		if !slices.Contains(list, path) {
@@ -202,13 +203,15 @@ func libraryCandidates(inst *Installation, r *probeReport, goos string) []string
 	return list
 }
 
+// sameFile reports whether two paths name one file. A file that isn't there is
+// the same under the same name alone.
 func sameFile(a, b string) bool {
+	if a == b {
+		return true
+	}
 	ai, aerr := os.Stat(a)
 	bi, berr := os.Stat(b)
-	if aerr != nil || berr != nil {
-		return aerr != nil && berr != nil
-	}
-	return os.SameFile(ai, bi)
+	return aerr == nil && berr == nil && os.SameFile(ai, bi)
 }
 
 // checkLibrary reports whether the file at path can be loaded. The error is an
