@@ -163,7 +163,7 @@ func linkDuplicates(dir string) error {
 // its own exec, and until then running it fails with ETXTBSY.
 func tryRun(ctx context.Context, exe string) error {
 	for wait := time.Millisecond; ; wait *= 2 {
-		err := run(ctx, nil, exe, "-I", "-c", "import zlib")
+		err := run(ctx, nil, exe, "-I", "-B", "-c", "import zlib")
 		if !errors.Is(err, syscall.ETXTBSY) || wait > time.Second {
 			return err
 		}
@@ -187,7 +187,9 @@ func compileStdlib(ctx context.Context, exe, dir, final string, lock *os.File) {
 	}
 	// Several processes need semaphores and sockets, which a sandbox may lack.
 	for _, jobs := range []int{min(runtime.NumCPU(), 4), 1} {
-		err := run(ctx, lock, exe, "-I", "-m", "compileall", "-q",
+		// -B and -f: what this Python imports for itself would be written the
+		// ordinary way, and then count as done.
+		err := run(ctx, lock, exe, "-I", "-B", "-m", "compileall", "-q", "-f",
 			"-j", strconv.Itoa(jobs),
 			"--invalidation-mode", "unchecked-hash",
 			"-s", dir, "-p", final,

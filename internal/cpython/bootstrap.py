@@ -288,29 +288,35 @@ def finish(run_exit_handlers):
 def _end_threads():
     import threading
 
-    me = threading.current_thread()
-    if [t for t in threading.enumerate() if t is not me] == [] and not getattr(
-        threading, "_threading_atexits", None
-    ):
-        return ""
+    def started():
+        """The threads that Python code has started, and that still run. The
+        worker that runs this is none of them, nor is what threading takes for
+        the main thread: in a sub-interpreter that is the process's."""
+        return [
+            thread
+            for thread in threading.enumerate()
+            if thread is not threading.main_thread()
+            and thread is not threading.current_thread()
+            and not isinstance(thread, threading._DummyThread)
+            and thread.name != closer_name
+        ]
 
     def close():
         # Executors wait for their threads here; it may take for ever.
         handlers = getattr(threading, "_threading_atexits", [])
         while handlers:
             handlers.pop()()
-        for thread in threading.enumerate():
-            if thread not in (me, closer) and not thread.daemon and thread.name[:6] != "Dummy-":
+        for thread in started():
+            if not thread.daemon:
                 thread.join()
 
-    closer = threading.Thread(target=close, name="wsgi-close", daemon=True)
+    closer_name = "wsgi-close"
+    if not started() and not getattr(threading, "_threading_atexits", None):
+        return ""
+    closer = threading.Thread(target=close, name=closer_name, daemon=True)
     closer.start()
     closer.join(THREAD_SECONDS)
-    left = [
-        t.name
-        for t in threading.enumerate()
-        if t is not me and t.is_alive() and not isinstance(t, threading._DummyThread)
-    ]
-    if not left:
-        return ""
-    return "threads still run: " + ", ".join(sorted(left))
+    left = sorted(thread.name for thread in started())
+    if closer.is_alive() and not left:
+        left = ["an executor's"]
+    return "threads still run: " + ", ".join(left) if left else ""
