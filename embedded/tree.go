@@ -74,7 +74,7 @@ func (t tree) ensure(ctx context.Context) error {
 		err = writeJSON(filepath.Join(fresh, manifestName), m)
 	}
 	if err == nil {
-		err = replace(fresh, t.dir, filepath.Join(staging, "old"))
+		err = replace(fresh, t.dir, filepath.Join(staging, "old"), exchange)
 	}
 	if err != nil {
 		return t.wrap(err)
@@ -104,8 +104,9 @@ func (t tree) wrap(err error) error {
 }
 
 // replace moves the folder fresh to dir. What is there is not touched itself, a
-// process may be running from it, but ends up as fresh or aside.
-func replace(fresh, dir, aside string) error {
+// process may be running from it, but ends up as fresh or aside. exchange swaps
+// two names in one step, or fails.
+func replace(fresh, dir, aside string, exchange func(a, b string) error) error {
 	err := os.Rename(fresh, dir)
 	if err == nil { // there was nothing, or an empty folder
 		return nil

@@ -129,6 +129,9 @@ type member struct {
 // with the application loaded in each. The error carries the Python traceback
 // where the application can't be imported.
 func New(config Config) (*Pool, error) {
+	if !cpython.Supported {
+		return nil, cpython.ErrUnsupported
+	}
 	inst, err := cpython.Find(config.Python)
 	if err != nil {
 		return nil, err

@@ -9,7 +9,9 @@ package cpython
 
 import (
 	_ "embed"
+	"encoding/binary"
 	"errors"
+	"iter"
 )
 
 // ErrUnsupported is the error of everything here where the package was built
@@ -91,3 +93,18 @@ type MessageError struct {
 }
 
 func (e *MessageError) Error() string { return e.Message }
+
+// PackedHeaders yields the names and values that a head or hints record holds.
+func PackedHeaders(data []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func([]byte, []byte) bool) {
+		for len(data) >= 8 {
+			name := int(binary.NativeEndian.Uint32(data))
+			value := int(binary.NativeEndian.Uint32(data[4:]))
+			data = data[8:]
+			if !yield(data[:name], data[name:name+value]) {
+				return
+			}
+			data = data[name+value:]
+		}
+	}
+}

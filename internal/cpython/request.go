@@ -14,8 +14,6 @@ package cpython
 import "C"
 
 import (
-	"encoding/binary"
-	"iter"
 	"os"
 	"sync/atomic"
 	"unsafe"
@@ -140,21 +138,6 @@ func (r *Request) Take(record Record) {
 	atomic.AddUint64((*uint64)(&r.c.output_consumed), uint64(len(record.Data))+recordCost)
 	if atomic.LoadUint32((*uint32)(&r.c.output_waiting)) != 0 {
 		C.wsgi_request_wake(r.c)
-	}
-}
-
-// PackedHeaders yields the names and values that a head or hints record holds.
-func PackedHeaders(data []byte) iter.Seq2[[]byte, []byte] {
-	return func(yield func([]byte, []byte) bool) {
-		for len(data) >= 8 {
-			name := int(binary.NativeEndian.Uint32(data))
-			value := int(binary.NativeEndian.Uint32(data[4:]))
-			data = data[8:]
-			if !yield(data[:name], data[name:name+value]) {
-				return
-			}
-			data = data[name+value:]
-		}
 	}
 }
 

@@ -16,6 +16,9 @@ import (
 	"unsafe"
 )
 
+// Supported says whether this build can run Python.
+const Supported = true
+
 // A Runtime is the process's Python. There is one at most.
 type Runtime struct {
 	Library string
