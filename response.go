@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/seed-a2d07992/wsgi/internal/cpython"
@@ -77,12 +78,13 @@ func (e *exchange) writeHead(record cpython.Record) {
 	h := e.w.Header()
 	text := string(record.Data) // of which all names and values are parts
 	values := make([]string, 0, 16)
+	var room [16]string
+	seen := room[:0] // names so far; few, so looking through them is quickest
 	typed := false
-	var seen map[string]bool
 	offset := 0
 	for name, value := range cpython.PackedHeaders(record.Data) {
 		offset += 8
-		key := canonicalKey(text[offset : offset+len(name)])
+		key := textproto.CanonicalMIMEHeaderKey(text[offset : offset+len(name)])
 		offset += len(name)
 		v := text[offset : offset+len(value)]
 		offset += len(value)
@@ -92,16 +94,13 @@ func (e *exchange) writeHead(record cpython.Record) {
 		case "Content-Length":
 			e.hasLength = true
 		}
-		if old, set := h[key]; set && (seen[key] || key == "Set-Cookie" || key == "Vary") {
-			h[key] = append(old, v)
+		if key == "Set-Cookie" || key == "Vary" || slices.Contains(seen, key) {
+			h[key] = append(h[key], v)
 		} else {
 			values = append(values, v)
 			h[key] = values[len(values)-1 : len(values) : len(values)]
 		}
-		if seen == nil {
-			seen = make(map[string]bool, 8)
-		}
-		seen[key] = true
+		seen = append(seen, key)
 	}
 	if record.Length >= 0 {
 		h["Content-Length"] = []string{strconv.FormatInt(record.Length, 10)}
@@ -117,12 +116,6 @@ func (e *exchange) writeHead(record cpython.Record) {
 	e.w.WriteHeader(record.Number)
 	e.headed = true
 	e.unflushed = !record.More
-}
-
-// canonicalKey returns the canonical form of a header's name, without an
-// allocation where it has that form already.
-func canonicalKey(name string) string {
-	return textproto.CanonicalMIMEHeaderKey(name)
 }
 
 func (e *exchange) writeBody(record cpython.Record) {

@@ -158,7 +158,7 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer call.Release()
 	e := exchange{app: a, w: w, r: r, call: call, control: http.NewResponseController(w)}
 	if err := a.environ.build(&call.Environ, r); err != nil {
-		e.logRecord(slog.LevelError, "wsgi: the environ can't be made: "+err.Error())
+		e.logRecord(slog.LevelError, err.Error())
 		e.answer(http.StatusInternalServerError)
 		return
 	}

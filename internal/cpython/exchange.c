@@ -177,7 +177,10 @@ static void log_exception(struct wsgi_exchange *exchange, const char *where)
  * before. */
 static void close_result(struct wsgi_exchange *exchange, PyObject *result)
 {
-	PyObject *close = py.PyObject_GetAttr(result, exchange->interpreter->objects.str_close);
+	struct wsgi_objects *objects = &exchange->interpreter->objects;
+	if (wsgi_is_exactly(result, objects->type_list) || wsgi_is_exactly(result, objects->type_tuple))
+		return; /* without looking: to find no attribute costs an exception */
+	PyObject *close = py.PyObject_GetAttr(result, objects->str_close);
 	if (close == NULL) {
 		if (py.PyErr_ExceptionMatches(py.PyExc_AttributeError))
 			py.PyErr_Clear();
@@ -207,10 +210,6 @@ static int respond(struct wsgi_exchange *exchange, PyObject *self)
 	if (sent == WSGI_SENT_OK && wsgi_response_end(exchange) != 0)
 		truncated = 1;
 	if (result != NULL) {
-		if (exchange->head_sent && sent == WSGI_SENT_OK &&
-		    (wsgi_type_flags(result) &
-		     (Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_TUPLE_SUBCLASS)) == 0)
-			wsgi_request_post(request); /* close() may take its time */
 		close_result(exchange, result);
 		py.Py_DecRef(result);
 	}

@@ -27,6 +27,7 @@ struct wsgi_objects {
 	PyObject *none, *empty_bytes;
 	PyObject *str_close, *str_fileno, *str_tell;
 	PyObject *str_input, *str_errors, *str_early_hints; /* environ keys */
+	PyObject *type_list, *type_tuple;
 	PyObject *type_exchange, *type_input, *type_errors, *type_file;
 	PyObject *file_types[3]; /* FileIO, BufferedReader, BufferedRandom */
 	PyObject *client_gone;   /* the OSError that a departed client raises */

@@ -82,15 +82,21 @@ static int run_bootstrap(struct wsgi_interpreter *interpreter)
 	return failed ? -1 : 0;
 }
 
-/* bootstrap_item returns a new reference to one of bootstrap.py's names. */
-static PyObject *bootstrap_item(struct wsgi_interpreter *interpreter, const char *name)
+/* dict_item returns a new reference to an item that must be there. */
+static PyObject *dict_item(PyObject *dict, const char *name)
 {
-	PyObject *item = py.PyDict_GetItemString(interpreter->objects.bootstrap, name);
+	PyObject *item = py.PyDict_GetItemString(dict, name);
 	if (item != NULL)
 		py.Py_IncRef(item);
 	else
-		py.PyErr_Format(py.PyExc_RuntimeError, "the bootstrap has no %s", name);
+		py.PyErr_Format(py.PyExc_RuntimeError, "there is no %s", name);
 	return item;
+}
+
+/* bootstrap_item returns a new reference to one of bootstrap.py's names. */
+static PyObject *bootstrap_item(struct wsgi_interpreter *interpreter, const char *name)
+{
+	return dict_item(interpreter->objects.bootstrap, name);
 }
 
 static int intern_keys(struct wsgi_interpreter *interpreter)
@@ -126,10 +132,13 @@ static int make_constants(struct wsgi_interpreter *interpreter)
 		if (objects->file_types[i] == NULL)
 			return -1;
 	}
+	PyObject *builtins = py.PyEval_GetBuiltins(); /* borrowed; a dict */
 	const struct {
 		PyObject **slot;
 		PyObject *object;
 	} constants[] = {
+		{&objects->type_list, dict_item(builtins, "list")},
+		{&objects->type_tuple, dict_item(builtins, "tuple")},
 		{&objects->none, py.Py_BuildValue("")},
 		{&objects->empty_bytes, py.PyBytes_FromStringAndSize(NULL, 0)},
 		{&objects->str_close, py.PyUnicode_InternFromString("close")},
@@ -217,7 +226,7 @@ void wsgi_objects_release(struct wsgi_interpreter *interpreter)
 		&objects->finish,        &objects->environ,       &objects->empty_bytes,
 		&objects->str_close,     &objects->str_fileno,
 		&objects->str_tell,      &objects->str_input,     &objects->str_errors,
-		&objects->str_early_hints, &objects->type_exchange, &objects->type_input,
+		&objects->type_list, &objects->type_tuple, &objects->str_early_hints, &objects->type_exchange, &objects->type_input,
 		&objects->type_errors,   &objects->type_file,     &objects->client_gone,
 		&objects->file_types[0], &objects->file_types[1], &objects->file_types[2],
 	};
