@@ -9,8 +9,8 @@
 //
 // The distribution is CPython 3.14.6 with its standard library, libpython, ssl
 // and sqlite3, as packed by github.com/kluctl/go-embed-python; that module's
-// version in the build chooses the Python. It adds about 37 MB to the binary,
-// and 6 MB more (pip) where [Venv] is used.
+// version in the build chooses the Python. It adds about 34 MB to the binary,
+// and 5 MB more (pip) where [Venv] is used.
 //
 // A shared library can't be loaded out of a binary, so the distribution is
 // unpacked, once, into a folder: see [Python] and [PythonIn]. An application's
@@ -50,11 +50,12 @@ func Python() (string, error) {
 // wsgi.WithPython, for exec and for making virtual environments. The interpreter
 // finds its library by itself: no PYTHONHOME has to be set.
 //
-// dir is created as needed. The folder inside is named for the version, the
-// platform and the exact contents (python-3.14.6-0123456789ab), so several
-// versions and several programs share one dir; old ones are never removed. It
-// takes about 90 MB. Only users who may decide what this program runs should be
-// able to write to dir.
+// dir is created as needed. The folder inside is named for Python's version and
+// a hash of the platform and the distribution's version (as in
+// python-3.14.6-0123456789ab), so several versions and several programs share
+// one dir; old ones are never removed. It takes about 80 MB, and twice that while
+// it is made. Only users who may decide what this program runs should be able to
+// write to dir.
 //
 // The first call takes a few seconds, of which a part goes into compiling the
 // standard library to bytecode: imports are several times quicker for it, also
@@ -62,7 +63,7 @@ func Python() (string, error) {
 // PYTHONDONTWRITEBYTECODE). Where compiling fails, Python is used without.
 //
 // Later calls, in this process or another, only check what is there, which
-// takes some 10 ms and writes nothing, so dir may be read-only by then: fill it
+// takes some 15 ms and writes nothing, so dir may be read-only by then: fill it
 // while building an image, for instance. Checked are: every file's presence,
 // kind, size and time of modification, and the contents of the executable and
 // of libpython; contents of any other file if its time of modification isn't
@@ -116,8 +117,8 @@ func PythonIn(dir string) (string, error) {
 //
 // dir is created as needed. If it exists and is neither empty nor the work of an
 // earlier call, that is an error and nothing is touched. In a folder that is,
-// files beside the environment's own (bin, include, lib, lib64, pyvenv.cfg) are
-// left alone.
+// files beside the environment's own (bin, include, lib, lib64, pyvenv.cfg and
+// a .gitignore that ignores them all) are left alone.
 //
 // When pip fails, the error holds the end of its output, and an earlier
 // environment in dir stays as it was, or else nothing of a new one. The same

@@ -35,7 +35,7 @@ const (
 
 // venvOwn are the names that a venv consists of. What else is in its folder is
 // somebody else's. The record leads: without it the others count for nothing.
-var venvOwn = []string{venvRecord, "pyvenv.cfg", "bin", "include", "lib", "lib64"}
+var venvOwn = []string{venvRecord, ".gitignore", "pyvenv.cfg", "bin", "include", "lib", "lib64"}
 
 // A recipe is what a venv is made from.
 type recipe struct {
