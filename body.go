@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed-a2d07992/wsgi/internal/cpython"
@@ -30,8 +31,8 @@ type bodyReader struct {
 	call *pool.Call
 	lazy bool // nothing is read before the application asks (Expect: 100-continue)
 	stop chan struct{}
-	done chan struct{}
-	end  cpython.InputEnd // how it ended; valid once done is closed
+	done chan struct{} // closed when it has returned
+	end  atomic.Int32  // how it ended (a cpython.InputEnd), or 0 so far
 }
 
 // bodyLength is the Content-Length, or -1 where it is unknown.
@@ -113,12 +114,7 @@ func bodyStatus(end cpython.InputEnd) int {
 
 // atEnd reports whether the body was read to its end.
 func (b *bodyReader) atEnd() bool {
-	select {
-	case <-b.done:
-		return b.end == cpython.InputEOF
-	default:
-		return false
-	}
+	return cpython.InputEnd(b.end.Load()) == cpython.InputEOF
 }
 
 func (b *bodyReader) run() {
@@ -138,12 +134,16 @@ func (b *bodyReader) run() {
 			continue
 		}
 		n, err := b.body.Read(p)
+		if err != nil {
+			// Before the application can see the last bytes and answer: whether
+			// the connection can be used again depends on it.
+			b.end.Store(int32(bodyEnd(err)))
+		}
 		if n > 0 {
 			request.Wrote(n)
 		}
 		if err != nil {
-			b.end = bodyEnd(err)
-			request.EndInput(b.end)
+			request.EndInput(bodyEnd(err))
 			return
 		}
 		select {
@@ -172,10 +172,11 @@ func (e *exchange) closeBody() {
 		return
 	}
 	close(b.stop)
-	select {
-	case <-b.done:
+	if b.end.Load() != 0 {
+		// All of it was read, or no more can be. The connection may live on, so
+		// its deadline is not to be touched.
+		<-b.done
 		return
-	default:
 	}
 	if b.lazy && !e.call.Request().Wanted() {
 		<-b.done // it has not begun to read

@@ -227,12 +227,8 @@ func (e *exchange) finish(abandoned error) {
 // failureStatus is 500, unless the application failed because the body did.
 func (e *exchange) failureStatus() int {
 	if e.body != nil {
-		select {
-		case <-e.body.done:
-			if end := e.body.end; end == cpython.InputTooBig || end == cpython.InputTimeout {
-				return bodyStatus(end)
-			}
-		default:
+		if end := cpython.InputEnd(e.body.end.Load()); end == cpython.InputTooBig || end == cpython.InputTimeout {
+			return bodyStatus(end)
 		}
 	}
 	return http.StatusInternalServerError

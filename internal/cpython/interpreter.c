@@ -4,10 +4,13 @@
  * application, serves, and ends it: CPython wants all that on one thread. */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "interpreter.h"
 #include "request.h"
 #include "worker.h"
+
+enum { THREAD_EXIT_MILLISECONDS = 1000 };
 
 /* How many interpreters run in the main one; guarded by wsgi_lifecycle. */
 static int main_users;
@@ -177,6 +180,47 @@ static char *attach_main(struct wsgi_worker *worker)
 	return NULL;
 }
 
+/* finish runs bootstrap.py's part of the end: NULL, or the reason why the
+ * interpreter can't be destroyed. */
+static char *finish(struct wsgi_interpreter *interpreter, int run_handlers)
+{
+	if (interpreter->objects.finish == NULL)
+		return NULL;
+	char *remains = NULL;
+	PyObject *flag = py.PyBool_FromLong(run_handlers);
+	PyObject *result = py.PyObject_CallFunctionObjArgs(interpreter->objects.finish, flag, NULL);
+	py.Py_DecRef(flag);
+	if (result == NULL)
+		return wsgi_exception_text(interpreter);
+	const char *text = py.PyUnicode_AsUTF8AndSize(result, NULL);
+	if (text == NULL)
+		py.PyErr_Clear();
+	else if (text[0] != '\0')
+		remains = wsgi_format("%s", text);
+	py.Py_DecRef(result);
+	return remains;
+}
+
+/* other_threads counts the thread states beside our own: CPython would end the
+ * process if it found one when it destroys the interpreter. A thread that
+ * Python code has joined may have a moment to go until it gives up its own. */
+static int other_threads(struct wsgi_worker *worker)
+{
+	for (int attempt = 0;; attempt++) {
+		int count = -1;
+		PyThreadState *state =
+			py.PyInterpreterState_ThreadHead(worker->interpreter->state);
+		for (; state != NULL; state = py.PyThreadState_Next(state))
+			count++;
+		if (count <= 0 || attempt == THREAD_EXIT_MILLISECONDS)
+			return count;
+		const struct timespec millisecond = {0, 1000000};
+		py.PyEval_SaveThread();
+		nanosleep(&millisecond, NULL);
+		py.PyEval_RestoreThread(worker->state);
+	}
+}
+
 /* end_interpreter runs what a Python program runs at its end and destroys the
  * interpreter, or leaves it alive and says why. The thread is attached before
  * and detached after. */
@@ -184,46 +228,42 @@ static char *end_interpreter(struct wsgi_worker *worker)
 {
 	struct wsgi_interpreter *interpreter = worker->interpreter;
 	int is_main = interpreter->isolation == WSGI_ISOLATION_MAIN;
-	py.PyEval_SaveThread();
-	pthread_mutex_lock(&wsgi_lifecycle);
-	py.PyEval_RestoreThread(worker->state);
-
-	/* In the main interpreter, exit handlers belong to all its users. */
-	int run_handlers = is_main ? --main_users == 0 && !python_joined : 1;
-	char *remains = NULL;
-	if (interpreter->objects.finish != NULL) {
-		PyObject *flag = py.PyBool_FromLong(run_handlers);
-		PyObject *result = py.PyObject_CallFunctionObjArgs(interpreter->objects.finish, flag, NULL);
-		py.Py_DecRef(flag);
-		const char *text = NULL;
-		if (result == NULL)
-			remains = wsgi_exception_text(interpreter);
-		else if (py.PyObject_IsTrue(result) == 1 &&
-			 (text = py.PyUnicode_AsUTF8AndSize(result, NULL)) != NULL)
-			remains = wsgi_format("%s", text);
-		if (result != NULL)
-			py.Py_DecRef(result);
-		if (py.PyErr_Occurred() != NULL)
-			py.PyErr_Clear();
+	int run_handlers = 1;
+	if (is_main) {
+		/* There, exit handlers belong to all its users. */
+		py.PyEval_SaveThread();
+		pthread_mutex_lock(&wsgi_lifecycle);
+		run_handlers = --main_users == 0 && !python_joined;
+		pthread_mutex_unlock(&wsgi_lifecycle);
+		py.PyEval_RestoreThread(worker->state);
 	}
+	char *remains = finish(interpreter, run_handlers);
 	wsgi_objects_release(interpreter);
 	if (is_main) {
 		py.PyThreadState_Clear(worker->state);
 		py.PyThreadState_DeleteCurrent();
-	} else if (remains != NULL) {
-		py.PyEval_SaveThread(); /* alive, since its threads still use it */
-	} else {
-		py.Py_EndInterpreter(worker->state);
-		if (py.minor < 12) {
-			/* These versions return with the GIL held and no thread state. */
-			PyThreadState *state = py.PyThreadState_New(py.PyInterpreterState_Main());
-			py.PyThreadState_Swap(state);
-			py.PyThreadState_Clear(state);
-			py.PyThreadState_DeleteCurrent();
-		}
+		free(remains); /* threads are at home there */
+		return NULL;
+	}
+	int others = remains == NULL ? other_threads(worker) : 0;
+	if (others > 0)
+		remains = wsgi_format("%d threads that Python did not start still use it", others);
+	py.PyEval_SaveThread();
+	if (remains != NULL)
+		return remains; /* alive, since its threads still use it */
+
+	pthread_mutex_lock(&wsgi_lifecycle);
+	py.PyEval_RestoreThread(worker->state);
+	py.Py_EndInterpreter(worker->state);
+	if (py.minor < 12) {
+		/* These versions return with the GIL held and no thread state. */
+		PyThreadState *state = py.PyThreadState_New(py.PyInterpreterState_Main());
+		py.PyThreadState_Swap(state);
+		py.PyThreadState_Clear(state);
+		py.PyThreadState_DeleteCurrent();
 	}
 	pthread_mutex_unlock(&wsgi_lifecycle);
-	return remains;
+	return NULL;
 }
 
 static void wait_for_others(struct wsgi_worker *worker)

@@ -112,6 +112,8 @@ enum { Py_file_input = 257, Py_PRINT_RAW = 1 };
 	REQUIRED(void, PyThreadState_Delete, (PyThreadState *))                                   \
 	REQUIRED(void, PyThreadState_DeleteCurrent, (void))                                       \
 	REQUIRED(PyInterpreterState *, PyThreadState_GetInterpreter, (PyThreadState *))           \
+	REQUIRED(PyThreadState *, PyInterpreterState_ThreadHead, (PyInterpreterState *))          \
+	REQUIRED(PyThreadState *, PyThreadState_Next, (PyThreadState *))                          \
 	REQUIRED(void, Py_IncRef, (PyObject *))                                                   \
 	REQUIRED(void, Py_DecRef, (PyObject *))                                                   \
 	REQUIRED(PyObject *, PyObject_Type, (PyObject *))                                         \
