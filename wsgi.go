@@ -162,6 +162,10 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.answer(http.StatusInternalServerError)
 		return
 	}
+	if call.Environ.Err() != nil {
+		e.answer(http.StatusRequestHeaderFieldsTooLarge)
+		return
+	}
 	if !e.openBody() {
 		return
 	}

@@ -2,7 +2,9 @@ package pool
 
 import (
 	"encoding/binary"
+	"errors"
 	"iter"
+	"math"
 )
 
 // Environ is a request's CGI variables in packed form: what the C side turns
@@ -15,10 +17,18 @@ import (
 // empty environ, ready to use.
 type Environ struct {
 	buf []byte
+	err error
 }
 
+// ErrTooLong is the error of a variable that can't be packed.
+var ErrTooLong = errors.New("an environ variable is too long")
+
 // Reset empties the environ and keeps its memory.
-func (e *Environ) Reset() { e.buf = e.buf[:0] }
+func (e *Environ) Reset() { e.buf, e.err = e.buf[:0], nil }
+
+// Err returns ErrTooLong where a name had 16 MiB or more or a value 4 GiB or
+// more, which was left out. A server that limits its headers never gets here.
+func (e *Environ) Err() error { return e.err }
 
 // Len reports the size of the packed environ in bytes.
 func (e *Environ) Len() int { return len(e.buf) }
@@ -28,6 +38,10 @@ func (e *Environ) Len() int { return len(e.buf) }
 // "Unicode Issues"; key is treated alike. Where a key is set twice, the last
 // value counts.
 func (e *Environ) Set(key, value string) {
+	if len(key) >= 1<<keyIDShift || uint64(len(value)) > math.MaxUint32 {
+		e.err = ErrTooLong
+		return
+	}
 	var head [8]byte
 	id, known := keyIDs[key]
 	if known {
@@ -64,7 +78,7 @@ func (e *Environ) All() iter.Seq2[string, string] {
 }
 
 // keyIDShift leaves the lower bits of the first word for a literal key's
-// length; net/http allows no header near 16 MiB.
+// length.
 const keyIDShift = 24
 
 // wellKnownKeys are sent by their number. Every interpreter holds them as
@@ -76,7 +90,8 @@ var wellKnownKeys = []string{
 	"CONTENT_TYPE", "CONTENT_LENGTH", "SERVER_NAME", "SERVER_PORT",
 	"SERVER_PROTOCOL", "SERVER_SOFTWARE", "GATEWAY_INTERFACE",
 	"REMOTE_ADDR", "REMOTE_PORT", "REMOTE_USER", "REQUEST_URI", "RAW_URI",
-	"HTTPS", "SSL_PROTOCOL", "SSL_CIPHER", "wsgi.url_scheme",
+	"AUTH_TYPE", "HTTPS", "SSL_PROTOCOL", "SSL_CIPHER", "SSL_CLIENT_VERIFY",
+	"SSL_TLS_SNI", "wsgi.url_scheme",
 	"HTTP_HOST", "HTTP_USER_AGENT", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING",
 	"HTTP_ACCEPT_LANGUAGE", "HTTP_AUTHORIZATION", "HTTP_CACHE_CONTROL",
 	"HTTP_CONNECTION", "HTTP_COOKIE", "HTTP_DNT", "HTTP_FORWARDED",
@@ -86,7 +101,10 @@ var wellKnownKeys = []string{
 	"HTTP_SEC_CH_UA_PLATFORM", "HTTP_SEC_FETCH_DEST", "HTTP_SEC_FETCH_MODE",
 	"HTTP_SEC_FETCH_SITE", "HTTP_SEC_FETCH_USER", "HTTP_TE",
 	"HTTP_TRACEPARENT", "HTTP_UPGRADE_INSECURE_REQUESTS", "HTTP_VIA",
-	"HTTP_X_CSRFTOKEN", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST",
+	"HTTP_ACCEPT_CHARSET", "HTTP_ACCESS_CONTROL_REQUEST_HEADERS",
+	"HTTP_ACCESS_CONTROL_REQUEST_METHOD", "HTTP_EXPECT", "HTTP_KEEP_ALIVE",
+	"HTTP_SEC_GPC", "HTTP_TRACESTATE", "HTTP_X_CSRF_TOKEN",
+	"HTTP_X_CSRFTOKEN", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT",
 	"HTTP_X_FORWARDED_PROTO", "HTTP_X_REAL_IP", "HTTP_X_REQUEST_ID",
 	"HTTP_X_REQUESTED_WITH",
 }
