@@ -60,13 +60,15 @@ def _replace_environment(snapshot, additions):
             data[os.environ.encodekey(key)] = os.environ.encodevalue(value)
 
     data = os.environ._data
-    prepared = os.putenv.__module__ == __name__  # the main interpreter, a second time
-    if not prepared:
-        data.clear()
-        update(snapshot)
-    update(additions)
-    if prepared:
+    added = getattr(os.putenv, "added", None)
+    if added is not None:  # the main interpreter, which has an application already
+        _refuse_conflicts(added, additions)
+        update(additions)
         return
+    data.clear()
+    update(snapshot)
+    update(additions)
+    keep.added = dict(item.partition("=")[::2] for item in additions)
     os.putenv = os.unsetenv = keep
     try:
         import _posixsubprocess
@@ -84,6 +86,16 @@ def _replace_environment(snapshot, additions):
 
     fork_exec_with_environ.__wrapped__ = fork_exec
     _posixsubprocess.fork_exec = fork_exec_with_environ
+
+
+def _refuse_conflicts(added, additions):
+    for item in additions:
+        key, _, value = item.partition("=")
+        if added.setdefault(key, value) != value:
+            raise LoadError(
+                f"WithEnv: {key}={value} conflicts with {key}={added[key]} of another application "
+                "in the main interpreter: give each an interpreter of its own (OwnGIL or SharedGIL)"
+            )
 
 
 def _enter_prefix(settings):
@@ -177,7 +189,7 @@ def base_environ(settings):
 
 def load_application(settings):
     module_name, expression = settings["module"], settings["callable"]
-    module = _load_module(module_name, settings["module_file"])
+    module = _load_module(module_name, settings["module_file"], settings.all("path"))
     path, call = expression, False
     if path.endswith("()"):
         path, call = path[:-2], True
@@ -204,10 +216,11 @@ def load_application(settings):
     return value
 
 
-def _load_module(name, file):
+def _load_module(name, file, path):
     if not file:
         import importlib
 
+        _refuse_other_module(name.partition(".")[0], path)
         return importlib.import_module(name)
     import importlib.machinery
     import importlib.util
@@ -234,6 +247,24 @@ def _load_module(name, file):
         sys.modules.pop(stem, None)
         raise
     return module
+
+
+def _refuse_other_module(name, path):
+    """Two applications in the main interpreter may not mean two modules by one
+    name: the second would run the first one's code."""
+    loaded = sys.modules.get(name)
+    if loaded is None:
+        return
+    import importlib.machinery
+
+    spec = importlib.machinery.PathFinder.find_spec(name, path)
+    origin = getattr(getattr(loaded, "__spec__", None), "origin", None)
+    if spec is not None and spec.origin is not None and spec.origin != origin:
+        raise LoadError(
+            f"the module {name} is loaded from {origin} and can't be loaded from {spec.origin} "
+            "as well: all applications in the main interpreter share its modules; give each "
+            "an interpreter of its own (OwnGIL or SharedGIL)"
+        )
 
 
 def _describe(value):

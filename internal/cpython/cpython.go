@@ -11,6 +11,7 @@ import (
 	_ "embed"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"iter"
 )
 
@@ -93,6 +94,16 @@ type MessageError struct {
 }
 
 func (e *MessageError) Error() string { return e.Message }
+
+// LibraryConflictError says that the process has one libpython already and
+// can't have another: their symbols would mix.
+type LibraryConflictError struct {
+	Loaded, Wanted string
+}
+
+func (e *LibraryConflictError) Error() string {
+	return fmt.Sprintf("the process runs on %s and can't load %s as well: all applications of a process share one libpython, though each may have a virtual environment of its own", e.Loaded, e.Wanted)
+}
 
 // PackedHeaders yields the names and values that a head or hints record holds.
 func PackedHeaders(data []byte) iter.Seq2[[]byte, []byte] {

@@ -326,5 +326,3 @@ func unusable(path string, info fs.FileInfo, err error) (string, error) {
 	}
 	return "", nil
 }
-
-// What the interpreter says.

@@ -253,5 +253,3 @@ func (b *tailBuffer) Write(p []byte) (int, error) {
 
 func (b *tailBuffer) bytes() []byte { return b.buf[max(0, len(b.buf)-b.max):] }
 func (b *tailBuffer) text() string  { return string(bytes.TrimSpace(b.bytes())) }
-
-// What is known already.

@@ -32,16 +32,6 @@ var (
 	failed    error // a start that can't be tried again
 )
 
-// LibraryConflictError says that the process has one libpython already and
-// can't have another: their symbols would mix.
-type LibraryConflictError struct {
-	Loaded, Wanted string
-}
-
-func (e *LibraryConflictError) Error() string {
-	return fmt.Sprintf("the process runs on %s and can't load %s as well: all applications of a process share one libpython, though each may have a virtual environment of its own", e.Loaded, e.Wanted)
-}
-
 // Start loads the installation's library and initialises Python, once in a
 // process: later calls return the same Runtime, or an error where they name
 // another library.
