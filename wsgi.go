@@ -28,10 +28,6 @@ import (
 	"github.com/seed-a2d07992/wsgi/pool"
 )
 
-// ErrClosed is what the pool answers after Shutdown or Close; ServeHTTP makes
-// a 503 of it.
-var ErrClosed = pool.ErrClosed
-
 // An App is a WSGI application in its interpreters. It is an http.Handler, and
 // safe for concurrent use.
 type App struct {

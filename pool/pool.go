@@ -30,6 +30,17 @@ var (
 	ErrClosed = errors.New("wsgi: the application is shut down")
 )
 
+// A LoadError says that an application could not be loaded into its
+// interpreter.
+type LoadError struct {
+	Module, Callable string
+	Reason           string // one line, or a Python traceback of many
+}
+
+func (e *LoadError) Error() string {
+	return fmt.Sprintf("loading %s from %s: %s", e.Callable, e.Module, e.Reason)
+}
+
 // An Isolation says which kind of interpreter an application runs in.
 type Isolation int
 
@@ -346,7 +357,7 @@ func (p *Pool) start(rt *cpython.Runtime, settings []string) error {
 			}
 		}
 		free()
-		return fmt.Errorf("loading %s from %s: %w", c.Callable, c.Module, err)
+		return &LoadError{Module: c.Module, Callable: c.Callable, Reason: err.Error()}
 	}
 	for _, it := range interpreters {
 		// As many requests as it has threads, and as many again that wait at
