@@ -8,16 +8,9 @@ package pool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/seed-a2d07992/wsgi/internal/cpython"
 )
@@ -30,82 +23,11 @@ var (
 	ErrClosed = errors.New("wsgi: the application is shut down")
 )
 
-// A LoadError says that an application could not be loaded into its
-// interpreter.
-type LoadError struct {
-	Module, Callable string
-	Reason           string // one line, or a Python traceback of many
-}
-
-func (e *LoadError) Error() string {
-	return fmt.Sprintf("loading %s from %s: %s", e.Callable, e.Module, e.Reason)
-}
-
-// An Isolation says which kind of interpreter an application runs in.
-type Isolation int
-
-const (
-	// Auto takes OwnGIL on CPython 3.13 and later, and Main on older ones.
-	Auto Isolation = iota
-
-	// OwnGIL gives the application sub-interpreters, each with a GIL of its
-	// own: they run in parallel and share nothing with other applications. It
-	// takes CPython 3.13 or later, and extension modules that allow it.
-	OwnGIL
-
-	// Main runs the application on several threads of the main interpreter.
-	// Every extension module works. All applications in this mode share one
-	// interpreter, its modules and its GIL.
-	Main
-
-	// SharedGIL gives the application one sub-interpreter with several
-	// threads. Modules are its own, but the GIL is shared with the main
-	// interpreter: isolation without parallelism, on every version.
-	SharedGIL
-)
-
-// String returns the name of the constant.
-func (i Isolation) String() string {
-	switch i {
-	case Auto:
-		return "Auto"
-	case OwnGIL:
-		return "OwnGIL"
-	case Main:
-		return "Main"
-	case SharedGIL:
-		return "SharedGIL"
-	}
-	return fmt.Sprintf("Isolation(%d)", int(i))
-}
-
-// Config describes a pool. Zero values stand for the defaults that the options
-// of package wsgi document.
-type Config struct {
-	Module, Callable string
-	Python           string
-	Path             []string
-	Env              map[string]string
-	Isolation        Isolation
-	Interpreters     int
-	Threads          int
-	Queue            int
-	ResponseBuffer   int
-	Logger           *slog.Logger
-}
-
-// The defaults and limits of a Config.
-const (
-	DefaultQueue          = 1024
-	DefaultResponseBuffer = 1 << 20
-	maxInterpreters       = 256
-	maxThreads            = 1024
-)
-
 // A Pool is an application in its interpreters.
 type Pool struct {
 	config      Config
-	isolation   Isolation
+	isolation   Isolation // the mode in force
+	threads     int
 	log         *slog.Logger
 	completions *cpython.Completions
 	collected   chan struct{} // closed when the collector has returned
@@ -147,18 +69,10 @@ func New(config Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{
-		config:    config,
-		log:       config.Logger,
-		collected: make(chan struct{}),
-		idle:      make(chan struct{}),
-		closing:   make(chan struct{}),
-		stopped:   make(chan struct{}),
-	}
-	if err := p.complete(inst.Version); err != nil {
+	if err := config.complete(inst.Version); err != nil {
 		return nil, err
 	}
-	settings, err := p.settings(inst)
+	settings, err := config.settings(inst)
 	if err != nil {
 		return nil, err
 	}
@@ -169,202 +83,27 @@ func New(config Config) (*Pool, error) {
 	if rt.Joined {
 		settings = append(settings, "joined", "1")
 	}
-	if p.completions, err = cpython.NewCompletions(); err != nil {
+	completions, err := cpython.NewCompletions()
+	if err != nil {
 		return nil, err
+	}
+	p := &Pool{
+		config:      config,
+		log:         config.Logger,
+		completions: completions,
+		collected:   make(chan struct{}),
+		idle:        make(chan struct{}),
+		closing:     make(chan struct{}),
+		stopped:     make(chan struct{}),
 	}
 	p.calls.Store(new([]*Call))
 	if err := p.start(rt, settings); err != nil {
-		p.completions.Close()
-		p.completions.Free()
+		completions.Close()
+		completions.Free()
 		return nil, err
 	}
 	go p.collect()
 	return p, nil
-}
-
-// complete checks the config and fills in defaults.
-func (p *Pool) complete(version cpython.Version) error {
-	c := &p.config
-	if p.log == nil {
-		p.log = slog.Default()
-	}
-	p.isolation = c.Isolation
-	switch {
-	case c.Isolation == Auto && version.AtLeast(3, 13):
-		p.isolation = OwnGIL
-	case c.Isolation == Auto:
-		p.isolation = Main
-		p.log.Info("wsgi: the application runs in the main interpreter: an interpreter with its own GIL takes Python 3.13 or later", "python", version.String())
-	case c.Isolation == OwnGIL && !version.AtLeast(3, 13):
-		return fmt.Errorf("WithIsolation(OwnGIL) takes Python 3.13 or later, and this is %v: use Main, or SharedGIL", version)
-	case c.Isolation < Auto || c.Isolation > SharedGIL:
-		return fmt.Errorf("WithIsolation: there is no mode %d", int(c.Isolation))
-	}
-	if p.isolation != OwnGIL {
-		if c.Interpreters > 1 {
-			return fmt.Errorf("WithInterpreters(%d): isolation mode %v has one interpreter; use WithThreads", c.Interpreters, p.isolation)
-		}
-		c.Interpreters = 1
-	}
-	if c.Interpreters == 0 {
-		c.Interpreters = runtime.GOMAXPROCS(0)
-	}
-	if c.Threads == 0 {
-		c.Threads = 4
-		if p.isolation != OwnGIL {
-			c.Threads = max(8, 4*runtime.GOMAXPROCS(0))
-		}
-	}
-	if c.Interpreters > maxInterpreters {
-		return fmt.Errorf("WithInterpreters(%d): at most %d", c.Interpreters, maxInterpreters)
-	}
-	if c.Threads > maxThreads {
-		return fmt.Errorf("WithThreads(%d): at most %d", c.Threads, maxThreads)
-	}
-	if c.Queue == 0 {
-		c.Queue = DefaultQueue
-	}
-	if c.ResponseBuffer == 0 {
-		c.ResponseBuffer = DefaultResponseBuffer
-	}
-	return nil
-}
-
-// settings is what bootstrap.py is told.
-func (p *Pool) settings(inst *cpython.Installation) ([]string, error) {
-	c := &p.config
-	s := []string{
-		"module", c.Module,
-		"callable", c.Callable,
-		"argv", c.Module,
-		"executable", inst.Executable,
-		"base_executable", inst.BaseExecutable,
-		"prefix", inst.Prefix,
-		"exec_prefix", inst.ExecPrefix,
-		"multithread", flag(c.Threads > 1),
-		"multiprocess", flag(c.Interpreters > 1),
-	}
-	add := func(key string, values ...string) {
-		for _, v := range values {
-			s = append(s, key, v)
-		}
-	}
-	add("stdlib_path", inst.StdlibPath...)
-	add("site_dir", inst.SiteDirs...)
-	if v := os.Getenv("PYTHONPATH"); v != "" {
-		add("python_path", filepath.SplitList(v)...)
-	}
-	for _, dir := range c.Path {
-		abs, err := filepath.Abs(dir)
-		if err != nil {
-			return nil, fmt.Errorf("WithPath(%q): %w", dir, err)
-		}
-		info, err := os.Stat(abs)
-		if err != nil {
-			return nil, fmt.Errorf("WithPath(%q): %w", dir, err)
-		}
-		if !info.IsDir() && filepath.Ext(abs) != ".zip" {
-			return nil, fmt.Errorf("WithPath(%q): it is neither a directory nor a .zip", dir)
-		}
-		add("path", abs)
-	}
-	if isFile(c.Module) {
-		file, err := filepath.Abs(c.Module)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := os.Stat(file); err != nil {
-			return nil, fmt.Errorf("the application's file: %w", err)
-		}
-		add("module_file", file)
-		add("path", filepath.Dir(file))
-	} else if len(c.Path) == 0 {
-		dir, err := os.Getwd()
-		if err != nil {
-			return nil, err
-		}
-		add("path", dir)
-	}
-	add("environ", os.Environ()...)
-	for key, value := range c.Env {
-		if key == "" || strings.ContainsAny(key, "=\x00") || strings.Contains(value, "\x00") {
-			return nil, fmt.Errorf("WithEnv: %q=%q can't be an environment variable", key, value)
-		}
-		add("with_env", key+"="+value)
-	}
-	return s, nil
-}
-
-func flag(b bool) string {
-	if b {
-		return "1"
-	}
-	return ""
-}
-
-// isFile reports whether a module is named by its path.
-func isFile(module string) bool {
-	return strings.ContainsAny(module, `/`+string(filepath.Separator)) || strings.HasSuffix(module, ".py")
-}
-
-// start makes the interpreters and starts them in parallel. The first error
-// stops those that did start.
-func (p *Pool) start(rt *cpython.Runtime, settings []string) error {
-	c := &p.config
-	var interpreters []*cpython.Interpreter
-	free := func() {
-		for _, it := range interpreters {
-			it.Free()
-		}
-	}
-	for i := range c.Interpreters {
-		it, err := rt.NewInterpreter(p.completions, cpython.InterpreterConfig{
-			Isolation: map[Isolation]cpython.Isolation{
-				OwnGIL: cpython.OwnGIL, Main: cpython.Main, SharedGIL: cpython.SharedGIL,
-			}[p.isolation],
-			Number:   i,
-			Threads:  c.Threads,
-			Settings: settings,
-			Keys:     wellKnownKeys,
-		})
-		if err != nil {
-			free()
-			return err
-		}
-		interpreters = append(interpreters, it)
-	}
-	for _, it := range interpreters {
-		if err := it.SetPeers(interpreters); err != nil {
-			free()
-			return err
-		}
-	}
-	var group errgroup.Group
-	started := make([]bool, len(interpreters))
-	for i, it := range interpreters {
-		group.Go(func() error {
-			if err := it.Start(); err != nil {
-				return err
-			}
-			started[i] = true
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		for i, it := range interpreters {
-			if started[i] {
-				p.stopInterpreter(it)
-			}
-		}
-		free()
-		return &LoadError{Module: c.Module, Callable: c.Callable, Reason: err.Error()}
-	}
-	for _, it := range interpreters {
-		// As many requests as it has threads, and as many again that wait at
-		// hand, so that a worker that is done need not wait for Go.
-		p.members = append(p.members, &member{interpreter: it, capacity: 2 * c.Threads})
-	}
-	return nil
 }
 
 func (p *Pool) stopInterpreter(it *cpython.Interpreter) {

@@ -32,7 +32,7 @@ func (p *Pool) Stats() Stats {
 		s.Errors += m.errors
 		s.InFlight += m.inFlight
 		s.Interpreters = append(s.Interpreters, InterpreterStats{
-			Threads:  p.config.Threads,
+			Threads:  p.threads,
 			Requests: m.requests,
 			Errors:   m.errors,
 			InFlight: m.inFlight,
