@@ -144,11 +144,34 @@ static int check_result(struct wsgi_interpreter *interpreter, PyObject *result)
 	return -1;
 }
 
+/* is_sequence reports whether the response is a list or tuple that can be taken
+ * as it is: a subclass may have an iterator of its own. */
+static int is_sequence(struct wsgi_objects *objects, PyObject *result)
+{
+	if (wsgi_is_exactly(result, objects->type_list) || wsgi_is_exactly(result, objects->type_tuple))
+		return 1;
+	unsigned long flags = wsgi_type_flags(result);
+	if ((flags & (Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_TUPLE_SUBCLASS)) == 0)
+		return 0;
+	PyObject *base = flags & Py_TPFLAGS_LIST_SUBCLASS ? objects->type_list : objects->type_tuple;
+	PyObject *type = py.PyObject_Type(result);
+	PyObject *own = py.PyObject_GetAttrString(type, "__iter__");
+	PyObject *inherited = py.PyObject_GetAttrString(base, "__iter__");
+	int same = own != NULL && own == inherited;
+	py.PyErr_Clear();
+	PyObject *owned[] = {type, own, inherited};
+	for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) {
+		if (owned[i] != NULL)
+			py.Py_DecRef(owned[i]);
+	}
+	return same;
+}
+
 static int send(struct wsgi_exchange *exchange, PyObject *result)
 {
 	if (check_result(exchange->interpreter, result) != 0)
 		return WSGI_SENT_FAILED;
-	if (wsgi_type_flags(result) & (Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_TUPLE_SUBCLASS))
+	if (is_sequence(&exchange->interpreter->objects, result))
 		return wsgi_response_list(exchange, result);
 	if (wsgi_is_exactly(result, exchange->interpreter->objects.type_file)) {
 		int sent = wsgi_response_file(exchange, result);
@@ -163,6 +186,7 @@ static int send(struct wsgi_exchange *exchange, PyObject *result)
 static void log_exception(struct wsgi_exchange *exchange, const char *where)
 {
 	struct wsgi_interpreter *interpreter = exchange->interpreter;
+	wsgi_errors_flush(exchange); /* what was written before comes before */
 	int gone = py.PyErr_ExceptionMatches(interpreter->objects.client_gone);
 	char *text = wsgi_exception_text(interpreter);
 	char *message = wsgi_format("%s\n%s", where, text != NULL ? text : "(out of memory)");
