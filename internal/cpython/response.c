@@ -228,6 +228,36 @@ static PyMethodDef write_method = {
 	"write(data): send data now (PEP 3333 keeps it for old applications)",
 };
 
+/* raise_again raises the exception of an exc_info. CPython takes whatever it is
+ * given for an exception, so what isn't one must not get there. */
+static void raise_again(struct wsgi_exchange *exchange, PyObject *exc_info)
+{
+	PyObject *none = exchange->interpreter->objects.none;
+	PyObject *value = py.PyTuple_GetItem(exc_info, 1), *trace = py.PyTuple_GetItem(exc_info, 2);
+	if (value == none && py.PyTuple_GetItem(exc_info, 0) == none) {
+		py.PyErr_SetString(py.PyExc_RuntimeError,
+				   "start_response was called after the headers were sent");
+		return;
+	}
+	if ((wsgi_type_flags(value) & Py_TPFLAGS_BASE_EXC_SUBCLASS) == 0) {
+		py.PyErr_Format(py.PyExc_TypeError,
+				"exc_info must be a tuple as of sys.exc_info(), not %R", exc_info);
+		return;
+	}
+	PyObject *method = py.PyObject_GetAttrString(value, "with_traceback");
+	PyObject *result =
+		method != NULL ? py.PyObject_CallFunctionObjArgs(method, trace, NULL) : NULL;
+	if (method != NULL)
+		py.Py_DecRef(method);
+	if (result == NULL)
+		return; /* it isn't a traceback */
+	py.Py_DecRef(result);
+	py.Py_IncRef(value);
+	if (trace != none)
+		py.Py_IncRef(trace);
+	py.PyErr_Restore(py.PyObject_Type(value), value, trace != none ? trace : NULL);
+}
+
 /* check_order decides what a call of start_response may do now, by PEP 3333's
  * rules on exc_info: 0, or -1 with an exception. */
 static int check_order(struct wsgi_exchange *exchange, PyObject *exc_info)
@@ -247,24 +277,7 @@ static int check_order(struct wsgi_exchange *exchange, PyObject *exc_info)
 	}
 	if (!exchange->head_sent)
 		return 0;
-	PyObject *parts[3];
-	for (int i = 0; i < 3; i++) {
-		parts[i] = py.PyTuple_GetItem(exc_info, i);
-		if (parts[i] == exchange->interpreter->objects.none)
-			parts[i] = NULL;
-		if (parts[i] != NULL)
-			py.Py_IncRef(parts[i]);
-	}
-	if (parts[0] == NULL) {
-		for (int i = 1; i < 3; i++) {
-			if (parts[i] != NULL)
-				py.Py_DecRef(parts[i]);
-		}
-		py.PyErr_SetString(py.PyExc_RuntimeError,
-				   "start_response was called after the headers were sent");
-		return -1;
-	}
-	py.PyErr_Restore(parts[0], parts[1], parts[2]);
+	raise_again(exchange, exc_info);
 	return -1;
 }
 

@@ -79,6 +79,7 @@ enum {
 #define Py_TPFLAGS_TUPLE_SUBCLASS (1UL << 26)
 #define Py_TPFLAGS_BYTES_SUBCLASS (1UL << 27)
 #define Py_TPFLAGS_UNICODE_SUBCLASS (1UL << 28)
+#define Py_TPFLAGS_BASE_EXC_SUBCLASS (1UL << 30)
 
 enum { Py_file_input = 257, Py_PRINT_RAW = 1 };
 
