@@ -169,9 +169,20 @@ int wsgi_file_descriptor(struct wsgi_interpreter *interpreter, PyObject *wrapper
 {
 	struct wsgi_objects *objects = &interpreter->objects;
 	struct file *file = wsgi_object_data(wrapper);
-	int real = 0;
-	for (int i = 0; i < 3 && !real; i++)
-		real = wsgi_is_exactly(file->source, objects->file_types[i]);
+	int real = wsgi_is_exactly(file->source, objects->file_types[0]);
+	for (int i = 1; i < 3 && !real; i++) {
+		if (!wsgi_is_exactly(file->source, objects->file_types[i]))
+			continue;
+		/* A buffer may lie over anything: over a GzipFile its fileno() is that
+		 * of the packed file. */
+		PyObject *raw = py.PyObject_GetAttrString(file->source, "raw");
+		if (raw == NULL) {
+			py.PyErr_Clear();
+			return 0;
+		}
+		real = wsgi_is_exactly(raw, objects->file_types[0]);
+		py.Py_DecRef(raw);
+	}
 	if (!real)
 		return 0;
 	int64_t number = call_integer(file->source, objects->str_fileno);
