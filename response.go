@@ -25,6 +25,8 @@ type exchange struct {
 	call    *pool.Call
 	body    *bodyReader // of a streamed body, else nil
 
+	copied []byte // see write
+
 	headed    bool // the head went to the ResponseWriter
 	hasLength bool // with a Content-Length
 	unflushed bool // a chunk was written that should not wait for the next
@@ -80,7 +82,6 @@ func (e *exchange) writeHead(record cpython.Record) {
 	values := make([]string, 0, 16)
 	var room [16]string
 	seen := room[:0] // names so far; few, so looking through them is quickest
-	typed := false
 	offset := 0
 	for name, value := range cpython.PackedHeaders(record.Data) {
 		offset += 8
@@ -88,10 +89,7 @@ func (e *exchange) writeHead(record cpython.Record) {
 		offset += len(name)
 		v := text[offset : offset+len(value)]
 		offset += len(value)
-		switch key {
-		case "Content-Type":
-			typed = true
-		case "Content-Length":
+		if key == "Content-Length" {
 			e.hasLength = true
 		}
 		if key == "Set-Cookie" || key == "Vary" || slices.Contains(seen, key) {
@@ -106,7 +104,7 @@ func (e *exchange) writeHead(record cpython.Record) {
 		h["Content-Length"] = []string{strconv.FormatInt(record.Length, 10)}
 		e.hasLength = true
 	}
-	if !typed {
+	if _, set := h["Content-Type"]; !set {
 		h["Content-Type"] = nil // else net/http guesses one
 	}
 	if e.body != nil && !e.body.atEnd() && e.r.ProtoMajor == 1 {
@@ -122,11 +120,34 @@ func (e *exchange) writeBody(record cpython.Record) {
 	if e.gone {
 		return
 	}
-	if _, err := e.w.Write(record.Data); err != nil {
+	if err := e.write(record.Data); err != nil {
 		e.lost(err)
 		return
 	}
 	e.unflushed = !record.More
+}
+
+// write writes a piece of body, which is the C side's memory. Where a stream is
+// reset, net/http's HTTP/2 server may look at what it was given after Write has
+// returned, so there it gets a copy, which is left alone after an error.
+func (e *exchange) write(p []byte) error {
+	if e.r.ProtoMajor == 1 {
+		_, err := e.w.Write(p)
+		return err
+	}
+	if e.copied == nil {
+		e.copied = make([]byte, 0, min(len(p), 64<<10))
+	}
+	for len(p) > 0 {
+		n := min(len(p), 64<<10)
+		e.copied = append(e.copied[:0], p[:n]...)
+		if _, err := e.w.Write(e.copied); err != nil {
+			e.copied = nil
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
 }
 
 // writeFile sends a part of a file. Its descriptor is ours.
@@ -172,6 +193,22 @@ func (e *exchange) writeHints(record cpython.Record) {
 	clear(h)
 	for k, v := range saved {
 		h[k] = v
+	}
+}
+
+// passesHints reports whether w can send a 103. One that has no way to flush
+// keeps the answer back, and takes a 103 for its status: http.TimeoutHandler's
+// does, and wrappers that only know Write and WriteHeader may.
+func passesHints(w http.ResponseWriter) bool {
+	for {
+		switch v := w.(type) {
+		case http.Flusher, interface{ FlushError() error }:
+			return true
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = v.Unwrap()
+		default:
+			return false
+		}
 	}
 }
 

@@ -309,7 +309,7 @@ func TestDepartedClientEndsTheStream(t *testing.T) {
 		for _, reset := range []bool{true, false} {
 			for _, read := range []int64{0, 1, 1 << 20} {
 				conn := s.dial(t)
-						conn.write("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
+				conn.write("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
 				if read > 0 {
 					resp := conn.response("GET")
 					if n, err := io.CopyN(io.Discard, resp.Body, read); err != nil {

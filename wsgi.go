@@ -167,7 +167,7 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer e.closeBody()
 	_, underServer := r.Context().Value(http.ServerContextKey).(*http.Server)
-	call.Request().Configure(e.bodyLength(), a.output, r.Method == http.MethodHead, underServer && r.ProtoAtLeast(1, 1))
+	call.Request().Configure(e.bodyLength(), a.output, r.Method == http.MethodHead, underServer && r.ProtoAtLeast(1, 1) && passesHints(w))
 	if err := call.Start(); err != nil {
 		a.refuse(w, r, err)
 		return
