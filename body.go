@@ -21,6 +21,12 @@ const (
 	// need the whole body, to read more of it: a connection that is closed with
 	// unread data in it is reset, and the client may lose the answer.
 	drainTime = 500 * time.Millisecond
+
+	// stopTime is how long a Read may take that goes on when the application
+	// has answered: enough for one that finds data. Ended at once it would fail
+	// with data at hand, and a chunked body that has failed stays so: nothing
+	// would be drained.
+	stopTime = 10 * time.Millisecond
 )
 
 // A bodyReader reads a streamed body into the ring that the application
@@ -182,7 +188,7 @@ func (e *exchange) closeBody() {
 		<-b.done // it has not begun to read
 		return
 	}
-	if err := e.control.SetReadDeadline(time.Now().Add(-time.Hour)); err != nil {
+	if err := e.control.SetReadDeadline(time.Now().Add(stopTime)); err != nil {
 		// Not net/http's server. Closing ends the Read of a pipe; for others it
 		// does no harm, and the reader ends with the body's next piece.
 		_ = e.r.Body.Close()
