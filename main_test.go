@@ -491,3 +491,10 @@ func residentBytes(t testing.TB) int64 {
 	}
 	return pages * int64(os.Getpagesize())
 }
+
+// hello is the least application.
+const hello = `
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"hello"]
+`
