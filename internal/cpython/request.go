@@ -99,6 +99,14 @@ func (r *Request) Abandon() {
 	C.wsgi_request_wake(r.c)
 }
 
+// announce stores a value before its caller looks at what the C side has
+// stored: one of both must see the other's. An atomic store would do, but under
+// the race detector a store to memory that isn't Go's has release order only,
+// so that a later load may overtake it. A swap is a full fence either way.
+func announce(p *uint32, value uint32) {
+	atomic.SwapUint32(p, value)
+}
+
 // ---- The output
 
 // A Record is one piece of a request's output. Data is the C side's memory,
@@ -155,7 +163,7 @@ func (r *Request) Writable() []byte {
 		return p
 	}
 	// Said before the last look: the C side looks in the opposite order.
-	atomic.StoreUint32((*uint32)(&r.c.reader_waiting), 1)
+	announce((*uint32)(&r.c.reader_waiting), 1)
 	p := r.writable()
 	if p != nil {
 		atomic.StoreUint32((*uint32)(&r.c.reader_waiting), 0)
@@ -182,7 +190,7 @@ func (r *Request) Wrote(n int) {
 
 // EndInput says how the body ended.
 func (r *Request) EndInput(end InputEnd) {
-	atomic.StoreUint32((*uint32)(&r.c.input_end), uint32(end))
+	announce((*uint32)(&r.c.input_end), uint32(end))
 	r.wakeInput()
 }
 
@@ -219,7 +227,7 @@ func (completions *Completions) Wait() error {
 		return nil
 	}
 	// Said before the last look: the C side looks in the opposite order.
-	atomic.StoreUint32(sleeping, 1)
+	announce(sleeping, 1)
 	if atomic.LoadPointer(head) != nil {
 		atomic.StoreUint32(sleeping, 0)
 		return nil
