@@ -186,6 +186,9 @@ func (e *exchange) closeBody() {
 	}
 	if b.lazy && !e.call.Request().Wanted() {
 		<-b.done // it has not begun to read
+		// A client that was not told to go on has nothing to send, and net/http
+		// would wait for it.
+		_ = e.control.SetReadDeadline(time.Now().Add(drainTime))
 		return
 	}
 	if err := e.control.SetReadDeadline(time.Now().Add(stopTime)); err != nil {
