@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -30,12 +31,19 @@ const (
 )
 
 // A bodyReader reads a streamed body into the ring that the application
-// empties. It runs beside the goroutine of the request, and ends before
-// ServeHTTP returns.
+// empties.
+//
+// The bodies of net/http's server have a goroutine for it, beside that of the
+// request: it reads ahead, and ends before ServeHTTP returns. Others may do more
+// in Read than read: http.MaxBytesReader sets a header of the response. They
+// are read on the goroutine of the request, as in any handler, while the
+// application waits for them; what it writes from another thread meanwhile goes
+// out after that.
 type bodyReader struct {
 	body io.Reader
 	call *pool.Call
 	lazy bool // nothing is read before the application asks (Expect: 100-continue)
+	solo bool // it has no goroutine of its own
 	stop chan struct{}
 	done chan struct{} // closed when it has returned
 	end  atomic.Int32  // how it ended (a cpython.InputEnd), or 0 so far
@@ -60,7 +68,8 @@ func (e *exchange) openBody() bool {
 	if n > 0 && n <= int64(e.app.bodyBuffer) && !lazy {
 		return e.readBody(int(n))
 	}
-	if err := e.call.Request().Stream(ringSize); err != nil {
+	solo := !readableAside(r.Body)
+	if err := e.call.Request().Stream(ringSize, solo); err != nil {
 		e.app.refuse(e.w, r, err)
 		return false
 	}
@@ -72,11 +81,26 @@ func (e *exchange) openBody() bool {
 		body: r.Body,
 		call: e.call,
 		lazy: lazy,
+		solo: solo,
 		stop: make(chan struct{}),
 		done: make(chan struct{}),
 	}
-	go e.body.run()
+	if solo {
+		close(e.body.done)
+	} else {
+		go e.body.run()
+	}
 	return true
+}
+
+// readableAside reports whether a body is one that net/http's servers make:
+// those may be read beside the goroutine that writes the response.
+func readableAside(body io.ReadCloser) bool {
+	switch reflect.TypeOf(body).String() {
+	case "*http.body", "*http.expectContinueReader", "*http.http2requestBody", "*http2.requestBody":
+		return true
+	}
+	return false
 }
 
 // readBody reads a body of known size.
@@ -139,17 +163,7 @@ func (b *bodyReader) run() {
 			}
 			continue
 		}
-		n, err := b.body.Read(p)
-		if err != nil {
-			// Before the application can see the last bytes and answer: whether
-			// the connection can be used again depends on it.
-			b.end.Store(int32(bodyEnd(err)))
-		}
-		if n > 0 {
-			request.Wrote(n)
-		}
-		if err != nil {
-			request.EndInput(bodyEnd(err))
+		if !b.read(p) {
 			return
 		}
 		select {
@@ -158,6 +172,39 @@ func (b *bodyReader) run() {
 		default:
 		}
 	}
+}
+
+// readWanted reads a piece of a body without a goroutine of its own, if the
+// application waits for it.
+func (b *bodyReader) readWanted() bool {
+	request := b.call.Request()
+	if b.end.Load() != 0 || !request.TakeWanted() {
+		return false
+	}
+	if p := request.Writable(); p != nil {
+		b.read(p)
+	}
+	return true
+}
+
+// read reads once into p, a piece of the ring. It returns false at the end of
+// the body.
+func (b *bodyReader) read(p []byte) bool {
+	request := b.call.Request()
+	n, err := b.body.Read(p)
+	if err != nil {
+		// Before the application can see the last bytes and answer: whether the
+		// connection can be used again depends on it.
+		b.end.Store(int32(bodyEnd(err)))
+	}
+	if n > 0 {
+		request.Wrote(n)
+	}
+	if err != nil {
+		request.EndInput(bodyEnd(err))
+		return false
+	}
+	return true
 }
 
 // wait waits for the application to read, or returns false when the request is
@@ -182,6 +229,10 @@ func (e *exchange) closeBody() {
 		// All of it was read, or no more can be. The connection may live on, so
 		// its deadline is not to be touched.
 		<-b.done
+		return
+	}
+	if b.solo {
+		_ = e.control.SetReadDeadline(time.Now().Add(drainTime))
 		return
 	}
 	if b.lazy && !e.call.Request().Wanted() {

@@ -50,6 +50,9 @@ func (e *exchange) run() {
 			break
 		}
 		e.flush()
+		if e.body != nil && e.body.solo && e.body.readWanted() {
+			continue
+		}
 		if abandoned != nil {
 			e.call.WaitAbandoned()
 		} else {

@@ -96,6 +96,7 @@ struct wsgi_request {
 	int64_t content_length;   /* of the request's body, or -1 */
 	uint64_t output_limit;    /* bytes that Python may run ahead of the client */
 	uint8_t streamed;         /* the body comes through ring, not body */
+	uint8_t on_demand;        /* and is read only while the application waits for it */
 	uint8_t bodiless;         /* HEAD: no body goes out */
 	uint8_t early_hints;      /* 103 may be sent */
 

@@ -85,7 +85,8 @@ static int fill(struct wsgi_exchange *exchange)
 			raise_end(exchange, WSGI_INPUT_CUT);
 			return -1;
 		}
-		if (!__atomic_exchange_n(&request->input_wanted, 1, __ATOMIC_SEQ_CST))
+		if (!__atomic_exchange_n(&request->input_wanted, 1, __ATOMIC_SEQ_CST) ||
+		    request->on_demand)
 			wsgi_request_post(request);
 		PyThreadState *state = py.PyEval_SaveThread();
 		pthread_mutex_lock(&request->lock);

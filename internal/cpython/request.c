@@ -113,7 +113,7 @@ void wsgi_request_reset(struct wsgi_request *request)
 	request->outcome = WSGI_OUTCOME_COMPLETE;
 	request->environ_size = 0;
 	request->body_size = 0;
-	request->streamed = request->bodiless = request->early_hints = 0;
+	request->streamed = request->on_demand = request->bodiless = request->early_hints = 0;
 	request->ring_written = request->ring_read = 0;
 	request->input_end = WSGI_INPUT_OPEN;
 	request->input_waiting = request->input_wanted = request->reader_waiting = 0;

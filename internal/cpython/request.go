@@ -74,12 +74,14 @@ func (r *Request) Body(size int) ([]byte, error) {
 	return unsafe.Slice((*byte)(unsafe.Pointer(r.c.body)), size), nil
 }
 
-// Stream makes the body a streamed one, through a ring of the given size.
-func (r *Request) Stream(size int) error {
+// Stream makes the body a streamed one, through a ring of the given size. With
+// onDemand the request is posted each time the application waits for more.
+func (r *Request) Stream(size int, onDemand bool) error {
 	if C.wsgi_request_reserve_ring(r.c, C.size_t(size)) != 0 {
 		return ErrNoMemory
 	}
 	r.c.streamed = 1
+	r.c.on_demand = bit(onDemand)
 	return nil
 }
 
@@ -154,6 +156,12 @@ func (r *Request) Take(record Record) {
 // Wanted reports whether the application has asked for the body.
 func (r *Request) Wanted() bool {
 	return atomic.LoadUint32((*uint32)(&r.c.input_wanted)) != 0
+}
+
+// TakeWanted is Wanted for a body that is read on demand: it is true once for
+// each time that the application waits.
+func (r *Request) TakeWanted() bool {
+	return atomic.SwapUint32((*uint32)(&r.c.input_wanted), 0) != 0
 }
 
 // Writable returns a piece of the ring to read into. Where the ring is full it

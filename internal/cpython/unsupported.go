@@ -42,12 +42,13 @@ func (*Request) Free()                            {}
 func (*Request) Reset()                           {}
 func (*Request) Configure(int64, int, bool, bool) {}
 func (*Request) Body(int) ([]byte, error)         { return nil, ErrUnsupported }
-func (*Request) Stream(int) error                 { return ErrUnsupported }
+func (*Request) Stream(int, bool) error           { return ErrUnsupported }
 func (*Request) Withdraw() bool                   { return false }
 func (*Request) Outcome() Outcome                 { return Failed }
 func (*Request) Abandon()                         {}
 func (*Request) Next() (Record, bool)             { return Record{}, false }
 func (*Request) Take(Record)                      {}
+func (*Request) TakeWanted() bool                 { return false }
 func (*Request) Wanted() bool                     { return false }
 func (*Request) Writable() []byte                 { return nil }
 func (*Request) Wrote(int)                        {}
