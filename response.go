@@ -1,6 +1,7 @@
 package wsgi
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -10,10 +11,15 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/seed-a2d07992/wsgi/internal/cpython"
 	"github.com/seed-a2d07992/wsgi/pool"
 )
+
+// faultTime is how long a reader that has met a deadline may take to say so,
+// once net/http has ended the request's context.
+const faultTime = 50 * time.Millisecond
 
 // An exchange is one request on its way through ServeHTTP, on whose goroutine
 // all its methods run.
@@ -55,8 +61,15 @@ func (e *exchange) run() {
 		}
 		if abandoned != nil {
 			e.call.WaitAbandoned()
-		} else {
-			abandoned = e.call.Wait(ctx)
+		} else if err := e.call.Wait(ctx); err != nil {
+			if !errors.Is(err, pool.ErrClosed) && e.bodyFault(faultTime) != 0 {
+				// net/http ends the context with a read deadline too, but the
+				// client is there and gets an answer.
+				ctx = context.WithoutCancel(ctx)
+				continue
+			}
+			abandoned = err
+			e.call.Abandon(err)
 		}
 	}
 	e.finish(abandoned)
@@ -256,7 +269,11 @@ func (e *exchange) finish(abandoned error) {
 	case e.headed:
 		e.abort()
 	case outcome == cpython.Failed:
-		e.answer(e.failureStatus())
+		status := http.StatusInternalServerError
+		if fault := e.bodyFault(0); fault != 0 {
+			status = bodyStatus(fault)
+		}
+		e.answer(status)
 	case errors.Is(abandoned, pool.ErrClosed):
 		e.answer(http.StatusServiceUnavailable)
 	default:
@@ -264,14 +281,24 @@ func (e *exchange) finish(abandoned error) {
 	}
 }
 
-// failureStatus is 500, unless the application failed because the body did.
-func (e *exchange) failureStatus() int {
-	if e.body != nil {
-		if end := cpython.InputEnd(e.body.end.Load()); end == cpython.InputTooBig || end == cpython.InputTimeout {
-			return bodyStatus(end)
+// bodyFault says which limit the body has broken, if it has: then a failure of
+// the application is the client's. The reader may be on its way to tell, so
+// it is given the time to.
+func (e *exchange) bodyFault(patience time.Duration) cpython.InputEnd {
+	if e.body == nil {
+		return 0
+	}
+	if patience > 0 && e.body.end.Load() == 0 {
+		select {
+		case <-e.body.done:
+		case <-time.After(patience):
 		}
 	}
-	return http.StatusInternalServerError
+	end := cpython.InputEnd(e.body.end.Load())
+	if end == cpython.InputTooBig || end == cpython.InputTimeout {
+		return end
+	}
+	return 0
 }
 
 // answer sends a short answer of the server's own.

@@ -22,7 +22,9 @@ const keptCalls = 256
 //			... call.Take(record)
 //		}
 //		if over { break }
-//		call.Wait(ctx)
+//		if err := call.Wait(ctx); err != nil {
+//			call.Abandon(err) // and from now on WaitAbandoned
+//		}
 //	}
 //	call.Release()
 type Call struct {
@@ -135,22 +137,19 @@ func (c *Call) Err() error { return c.err }
 func (c *Call) Outcome() cpython.Outcome { return c.request.Outcome() }
 
 // Wait blocks until something may be new, or until ctx is done or the pool is
-// closed. Then it abandons the call and returns the reason.
+// closed: then it returns the reason, and the caller may want to Abandon.
 func (c *Call) Wait(ctx context.Context) error {
-	var err error
 	select {
 	case <-c.wake:
 		return nil
 	case <-ctx.Done():
-		err = ctx.Err()
+		return ctx.Err()
 	case <-c.pool.closing:
-		err = ErrClosed
+		return ErrClosed
 	}
-	c.Abandon(err)
-	return err
 }
 
-// WaitAbandoned is Wait for a call that was abandoned already.
+// WaitAbandoned is Wait for a call that was abandoned.
 func (c *Call) WaitAbandoned() { <-c.wake }
 
 // Abandon gives up on the call: one that has not started won't, and is over
