@@ -291,7 +291,12 @@ def format_exception(kind, value, trace):
 
     while trace is not None and trace.tb_frame.f_code.co_filename == "<wsgi>":
         trace = trace.tb_next
-    return "".join(traceback.format_exception(kind, value, trace)).rstrip("\n")
+    try:
+        lines = traceback.format_exception(kind, value, trace)
+    except Exception:
+        # Its own methods fail: where it was raised, and its type, still tell.
+        lines = ["Traceback (most recent call last):\n", *traceback.format_tb(trace), f"{kind!r}"]
+    return "".join(lines).rstrip("\n").replace("\0", "\\x00")  # a C string ends at NUL
 
 
 # ---- The end -----------------------------------------------------------------
