@@ -377,3 +377,40 @@ func TestClientsThatLeaveAtAnyMoment(t *testing.T) {
 	s.state(t)
 	s.Logs.expectQuiet(t)
 }
+
+// write() after all that may be sent does nothing, but the client gets what it
+// may have, and when it leaves, the application hears of it.
+func TestEndlessWriteBeyondTheEndOfTheAnswer(t *testing.T) {
+	s := servePlain(t, `
+refused = 0
+
+def application(environ, start_response):
+    global refused
+    path = environ["PATH_INFO"]
+    write = start_response("204 No Content" if path == "/204" else "200 OK", [("Content-Length", "5")] if path == "/length" else [])
+    if path == "/refused":
+        return [b"%d" % refused]
+    try:
+        while True:
+            write(b"12345")
+    except OSError:
+        refused += 1
+        raise
+`, one(1)...)
+	for i, request := range []string{"GET /204", "HEAD /", "HEAD /length", "GET /length"} {
+		conn := s.dial(t)
+		conn.write(request + " HTTP/1.1\r\nHost: h\r\n\r\n")
+		method, _, _ := strings.Cut(request, " ")
+		resp := conn.response(method)
+		if resp.StatusCode/100 != 2 {
+			t.Errorf("%s: %s", request, resp.Status)
+		}
+		if request == "GET /length" {
+			if body, err := io.ReadAll(resp.Body); string(body) != "12345" || err != nil {
+				t.Errorf("%s: %q, %v", request, body, err)
+			}
+		}
+		conn.Close()
+		s.expectBody(t, "/refused", strconv.Itoa(i+1))
+	}
+}

@@ -396,7 +396,7 @@ int wsgi_response_head(struct wsgi_exchange *exchange, int64_t content_length)
 		head->length = content_length;
 		exchange->content_length = content_length;
 	}
-	head->more = 1; /* a body or the end follows, each of which is posted */
+	head->more = !exchange->bodiless; /* a body or the end follows */
 	wsgi_request_add(exchange->request, head);
 	return WSGI_SENT_OK;
 }
@@ -452,7 +452,11 @@ static int send_chunk(struct wsgi_exchange *exchange, PyObject *chunk)
 		return WSGI_SENT_OK; /* nothing may be sent before the first non-empty chunk */
 	if ((result = wsgi_response_head(exchange, -1)) != WSGI_SENT_OK)
 		return result;
+	if (wsgi_request_is_gone(exchange->request))
+		return WSGI_SENT_GONE; /* also where nothing more is to be sent */
 	size = allowed(exchange, size);
+	if (size == 0)
+		wsgi_request_post(exchange->request); /* the head at least is on its way */
 	while (size > 0 && result == WSGI_SENT_OK) {
 		size_t piece = size < PIECE ? size : PIECE;
 		if (!wsgi_request_has_room(exchange->request)) {
