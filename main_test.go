@@ -498,3 +498,11 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello"]
 `
+
+// record has an application answer a request without a server.
+func record(t testing.TB, app http.Handler, method, target string, body io.Reader) (*http.Response, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	within(t, "ServeHTTP", func() { app.ServeHTTP(w, httptest.NewRequest(method, target, body)) })
+	return w.Result(), w.Body.String()
+}
