@@ -1,0 +1,129 @@
+# "make test" runs everything that decides whether a change is sound. What it
+# needs beside Go, a C compiler and make, it makes itself, in .build and in the
+# user's cache; on Debian and its kin it installs the system's Python with
+# its shared library, where they are missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+ADDR ?= 127.0.0.1:8080
+CLANG_FORMAT_VERSION := 21.1.8
+
+MODULES := . embedded examples
+EMBEDDED_PYTHON = $$(go -C embedded run ./cmd/embedded-python)
+C_FILES = $$(git ls-files -co --exclude-standard '*.c' '*.h')
+GO_FILES = $$(git ls-files -co --exclude-standard '*.go')
+RESULTS := awk -f scripts/results.awk
+
+.PHONY: help
+help:
+	@echo 'make demo      serve examples/flask at http://$(ADDR)/ (another address: ADDR=)'
+	@echo 'make test      run all tests on the embedded CPython and the system'\''s Python'
+	@echo 'make test-all  run the root module'\''s tests on every Python of this machine'
+	@echo 'make lint      check the format and what vet, staticcheck and the C compiler say'
+	@echo 'make fmt       format Go and C'
+	@echo 'make clean     remove .build'
+
+# ---- The demonstration
+
+.PHONY: demo
+demo:
+	@go -C examples build -o ../.build/demo ./flask
+	@exec .build/demo -addr '$(ADDR)'
+
+# ---- Tests
+
+.PHONY: test
+test: test-embedded test-system test-modules
+	@scripts/skipped
+
+.PHONY: test-embedded
+test-embedded: .build/log
+	@echo '== The root module on the embedded CPython'
+	go vet ./...
+	WSGI_PYTHON=$(EMBEDDED_PYTHON) \
+	WSGI_TEST_VENV=$$(go -C embedded run ./cmd/embedded-python -venv ../.build/venv-embedded -- -r ../examples/flask/requirements.txt) \
+	go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee .build/log/embedded.log | $(RESULTS)
+
+.PHONY: test-system
+test-system: test-binaries .build/venv-system/made
+	@echo '== The same on the system'\''s Python'
+	scripts/test-binaries "$$(scripts/python system)" "$$PWD/.build/venv-system"
+
+.PHONY: test-modules
+test-modules: .build/log
+	@echo '== The nested modules'
+	cd embedded && go vet ./... && go test -count=1 -v -timeout 15m ./... 2>&1 | tee ../.build/log/modules.log | awk -f ../scripts/results.awk
+	cd examples && go vet ./... && go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee -a ../.build/log/modules.log | awk -f ../scripts/results.awk
+
+# Each Python gets a process of its own: a process can load only one.
+.PHONY: test-all
+test-all: test-binaries
+	@failed=; \
+	for python in "$(EMBEDDED_PYTHON)" $$(scripts/python all); do \
+		echo "== $$("$$python" -V) at $$python"; \
+		scripts/test-binaries "$$python" || failed+=" $$python"; \
+	done; \
+	if [[ $$failed ]]; then echo "Failed on:$$failed"; exit 1; fi; \
+	echo 'Passed on all.'
+
+.PHONY: test-binaries
+test-binaries: .build/log
+	@mkdir -p .build/tests
+	go test -race -c -o .build/tests/ . ./pool ./internal/cpython
+
+.build/log:
+	@mkdir -p $@
+
+.build/venv-system/made: examples/flask/requirements.txt
+	rm -rf $(@D)
+	"$$(scripts/python system)" -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# ---- Checks without running
+
+.PHONY: lint
+lint: lint-go lint-c lint-platforms
+
+.PHONY: lint-go
+lint-go: .build/staticcheck
+	@echo '== Go: gofmt, vet, staticcheck, go.mod'
+	@unformatted=$$(gofmt -l $(GO_FILES)); if [[ $$unformatted ]]; then echo "gofmt would change:" $$unformatted; exit 1; fi
+	@for module in $(MODULES); do (set -x; cd $$module && go vet ./... && "$(CURDIR)/.build/staticcheck" ./... && GOWORK=off go mod tidy -diff); done
+
+# These compile everything, cgo aside, for systems that can't be run here.
+.PHONY: lint-platforms
+lint-platforms:
+	@echo '== Go without cgo, for Windows and macOS'
+	@for module in $(MODULES); do for goos in linux windows darwin; do \
+		(set -x; cd $$module && CGO_ENABLED=0 GOOS=$$goos go vet ./...); \
+	done; done
+
+.PHONY: lint-c
+lint-c: .build/clang-format/pyvenv.cfg
+	@echo '== C: clang-format, the compiler'\''s warnings'
+	.build/clang-format/bin/clang-format --dry-run -Werror $(C_FILES)
+	@for file in $(C_FILES); do \
+		[[ $$file == *.c ]] || continue; \
+		(set -x; $(CC) -std=gnu11 -Wall -Wextra -Werror -fsyntax-only "$$file"); \
+	done
+
+.PHONY: fmt
+fmt: .build/clang-format/pyvenv.cfg
+	gofmt -w $(GO_FILES)
+	.build/clang-format/bin/clang-format -i $(C_FILES)
+
+.build/staticcheck: tools/go.mod
+	GOWORK=off go -C tools build -o ../$@ honnef.co/go/tools/cmd/staticcheck
+
+# From PyPI, so that every machine has the same version.
+.build/clang-format/pyvenv.cfg: Makefile
+	go -C embedded run ./cmd/embedded-python -venv ../.build/clang-format clang-format==$(CLANG_FORMAT_VERSION)
+	@touch $@
+
+.PHONY: clean
+clean:
+	rm -rf .build
