@@ -43,14 +43,14 @@ test: test-embedded test-system test-modules
 test-embedded: .build/log
 	@echo '== The root module on the embedded CPython'
 	go vet ./...
-	WSGI_PYTHON=$(EMBEDDED_PYTHON) \
-	WSGI_TEST_VENV=$$(go -C embedded run ./cmd/embedded-python -venv ../.build/venv-embedded -- -r ../examples/flask/requirements.txt) \
+	go -C embedded run ./cmd/embedded-python -venv ../.build/venv-embedded -- -r ../examples/flask/requirements.txt
+	WSGI_PYTHON="$(EMBEDDED_PYTHON)" WSGI_TEST_VENV="$(CURDIR)/.build/venv-embedded" \
 	go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee .build/log/embedded.log | $(RESULTS)
 
 .PHONY: test-system
 test-system: test-binaries .build/venv-system/made
 	@echo '== The same on the system'\''s Python'
-	scripts/test-binaries "$$(scripts/python system)" "$$PWD/.build/venv-system"
+	scripts/test-binaries "$$(scripts/python system)" "$(CURDIR)/.build/venv-system"
 
 .PHONY: test-modules
 test-modules: .build/log
