@@ -116,7 +116,7 @@ def mixed(environ, start_response):
 				select {
 				case a = <-answers:
 				case <-time.After(patience):
-					t.Fatal("the first chunk has not arrived")
+					t.Fatalf("the first chunk has not arrived\n%s", stacks())
 				}
 				if a.err != nil {
 					t.Fatal(a.err)
@@ -138,6 +138,9 @@ def mixed(environ, start_response):
 				if rest, err := io.ReadAll(body); len(rest) > 0 || err != nil {
 					t.Errorf("after the last chunk: %q, %v", rest, err)
 				}
+				// An answer may be whole before the application is done, and the
+				// next gate may have the same descriptor.
+				eventually(t, "the application to return", func() bool { return s.App.Stats().InFlight == 0 })
 			})
 		}
 	}
@@ -309,7 +312,9 @@ func TestDepartedClientEndsTheStream(t *testing.T) {
 		for _, reset := range []bool{true, false} {
 			for _, read := range []int64{0, 1, 1 << 20} {
 				conn := s.dial(t)
+				handed := s.App.Stats().Requests
 				conn.write("GET " + path + " HTTP/1.1\r\nHost: h\r\n\r\n")
+				eventually(t, "the request to reach an interpreter", func() bool { return s.App.Stats().Requests > handed })
 				if read > 0 {
 					resp := conn.response("GET")
 					if n, err := io.CopyN(io.Discard, resp.Body, read); err != nil {
@@ -321,12 +326,12 @@ func TestDepartedClientEndsTheStream(t *testing.T) {
 				} else {
 					conn.Close()
 				}
-				// The only worker answers only when it is done with the stream.
-				got, ended := 0, 0
-				eventually(t, "close() after "+path, func() bool {
-					_, ended, got = s.state(t)
-					return got > closed || read == 0 && s.App.Stats().InFlight == 0
-				})
+				// The only worker answers when it is done with the stream, which it
+				// may never have begun where the client left at once.
+				_, ended, got := s.state(t)
+				if got == closed && read > 0 {
+					t.Errorf("%s: close() was not called", path)
+				}
 				if got > closed+1 {
 					t.Errorf("%s: close() was called %d times", path, got-closed)
 				}
