@@ -68,6 +68,20 @@ PyObject *wsgi_file_type(void);
 /* wsgi_file_wrapper returns the callable for wsgi.file_wrapper. */
 PyObject *wsgi_file_wrapper(struct wsgi_interpreter *interpreter);
 
+/* ---- headers.c ----------------------------------------------------------- */
+
+/* wsgi_status_parse returns the number of a status line, or -1 with an
+ * exception. wsgi_headers_pack makes a record of a list of headers, or NULL with
+ * an exception; with hints set, of the Link headers alone. */
+int wsgi_status_parse(PyObject *object);
+struct wsgi_record *wsgi_headers_pack(struct wsgi_request *request, PyObject *headers, int hints,
+				      int64_t *content_length);
+
+/* ---- start_response.c ---------------------------------------------------- */
+
+PyObject *wsgi_start_response_new(PyObject *exchange);
+PyObject *wsgi_early_hints_new(PyObject *exchange);
+
 /* ---- response.c ---------------------------------------------------------- */
 
 enum wsgi_sent {
@@ -76,8 +90,10 @@ enum wsgi_sent {
 	WSGI_SENT_GONE,   /* the client left: there is no use in going on */
 };
 
-PyObject *wsgi_start_response_new(PyObject *exchange);
-PyObject *wsgi_early_hints_new(PyObject *exchange);
+/* wsgi_check_bytes raises a TypeError for what isn't bytes, and returns -1. */
+int wsgi_check_bytes(PyObject *chunk, const char *what);
+/* wsgi_response_chunk sends one chunk, which the caller holds a reference to. */
+int wsgi_response_chunk(struct wsgi_exchange *exchange, PyObject *chunk);
 /* wsgi_response_list sends all of a list or tuple, wsgi_response_iterable the
  * chunks of an iterable one by one, wsgi_response_file a file by its
  * descriptor: it returns -1 where the wrapped object isn't a real file, and
