@@ -1,7 +1,7 @@
 # "make test" runs everything that decides whether a change is sound. What it
 # needs beside Go, a C compiler and make, it makes itself, in .build and in the
-# user's cache; on Debian and its kin it installs the system's Python with
-# its shared library, where they are missing.
+# user's cache; on Debian and its kin it installs the system's Python with its
+# shared library, and a debug build of it, where they are missing.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,7 +36,7 @@ demo:
 # ---- Tests
 
 .PHONY: test
-test: test-embedded test-system test-modules
+test: test-embedded test-system test-debug test-modules
 	@scripts/skipped
 
 .PHONY: test-embedded
@@ -51,6 +51,12 @@ test-embedded: .build/log
 test-system: test-binaries .build/venv-system/made
 	@echo '== The same on the system'\''s Python'
 	scripts/test-binaries "$$(scripts/python system)" "$(CURDIR)/.build/venv-system"
+
+# A machine that isn't Debian's kin may go without, CI may not.
+.PHONY: test-debug
+test-debug: test-binaries
+	@echo '== The same on a debug build of it, which counts references'
+	@if python=$$(scripts/python debug); then scripts/test-binaries "$$python"; else [[ -z $${CI-} ]]; fi
 
 .PHONY: test-modules
 test-modules: .build/log
