@@ -259,7 +259,9 @@ def application(environ, start_response):
         os.environ.pop(name, None)
     elif value:
         os.environ[name] = value
-    child = subprocess.check_output([sys.executable, "-c", "import os, sys; print(os.environ.get(sys.argv[1]))", name], text=True).strip()
+    # The first of these has posix_spawn start it, the second fork_exec.
+    child = subprocess.check_output([sys.executable, "-c", "import os, sys; print(os.environ.get(sys.argv[1]))", name],
+                                    text=True, close_fds=False).strip()
     shell = subprocess.check_output("echo ${%s-None}" % name, shell=True, text=True).strip()
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{before} {child} {shell}".encode()]

@@ -70,6 +70,20 @@ def _replace_environment(snapshot, additions):
     update(additions)
     keep.added = dict(item.partition("=")[::2] for item in additions)
     os.putenv = os.unsetenv = keep
+    _give_children_the_environment()
+
+
+def _give_children_the_environment():
+    """Where subprocess names no environment a child would get the C one. From
+    3.13 on it prefers posix_spawn, where that can close descriptors."""
+    import posix
+
+    for name in ("posix_spawn", "posix_spawnp"):
+        spawn = getattr(posix, name, None)
+        if spawn is not None:
+            wrapped = _spawn_with_environ(spawn)
+            setattr(posix, name, wrapped)
+            setattr(os, name, wrapped)
     try:
         import _posixsubprocess
     except ImportError:
@@ -77,8 +91,6 @@ def _replace_environment(snapshot, additions):
     fork_exec = _posixsubprocess.fork_exec
 
     def fork_exec_with_environ(*args):
-        # Without an environment of its own (the sixth argument) a child would
-        # get the C one.
         if len(args) > 5 and args[5] is None:
             env = [key + b"=" + value for key, value in os.environ._data.items()]
             args = (*args[:5], env, *args[6:])
@@ -86,6 +98,14 @@ def _replace_environment(snapshot, additions):
 
     fork_exec_with_environ.__wrapped__ = fork_exec
     _posixsubprocess.fork_exec = fork_exec_with_environ
+
+
+def _spawn_with_environ(spawn):
+    def spawn_with_environ(path, argv, env=None, /, **options):
+        return spawn(path, argv, os.environ if env is None else env, **options)
+
+    spawn_with_environ.__wrapped__ = spawn
+    return spawn_with_environ
 
 
 def _refuse_conflicts(added, additions):
