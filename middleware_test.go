@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -399,5 +400,38 @@ func TestEarlyHintsElsewhereAreIgnored(t *testing.T) {
 	app.ServeHTTP(w, httptest.NewRequest("GET", "/early", nil))
 	if w.Code != 201 || w.Body.String() != "begin end" {
 		t.Errorf("%d %q", w.Code, w.Body)
+	}
+}
+
+func TestLengthSetByGoCodeIsDropped(t *testing.T) {
+	s := serveWith(t, func(_ *server, app http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "3")
+			app.ServeHTTP(w, r)
+		})
+	}, validated(`
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return iter([b"more than ", b"three bytes"])
+`))
+	if resp, got := s.do(t, "GET", "/", nil); resp.StatusCode != 200 || got != "more than three bytes" {
+		t.Errorf("%s, %q", resp.Status, got)
+	}
+}
+
+func TestThousandsOfHeadersKeepTheirOrderAndNumber(t *testing.T) {
+	s := serve(t, validated(`
+def application(environ, start_response):
+    headers = [("X-%d" % (i % 5000), str(i)) for i in range(10000)]
+    start_response("200 OK", headers + [("Content-Type", "text/plain")])
+    return [b""]
+`))
+	s.Client().Transport.(*http.Transport).MaxResponseHeaderBytes = 16 << 20
+	resp, _ := s.do(t, "GET", "/", nil)
+	for _, i := range []int{0, 15, 16, 17, 4999} {
+		got := resp.Header.Values(fmt.Sprintf("X-%d", i))
+		if want := []string{strconv.Itoa(i), strconv.Itoa(i + 5000)}; !slices.Equal(got, want) {
+			t.Errorf("X-%d: got %q, want %q", i, got, want)
+		}
 	}
 }

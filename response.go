@@ -96,8 +96,7 @@ func (e *exchange) writeHead(record cpython.Record) {
 	h := e.w.Header()
 	text := string(record.Data) // of which all names and values are parts
 	values := make([]string, 0, 16)
-	var room [16]string
-	seen := room[:0] // names so far; few, so looking through them is quickest
+	var seen nameSet
 	offset := 0
 	for name, value := range cpython.PackedHeaders(record.Data) {
 		offset += 8
@@ -108,17 +107,19 @@ func (e *exchange) writeHead(record cpython.Record) {
 		if key == "Content-Length" {
 			e.hasLength = true
 		}
-		if key == "Set-Cookie" || key == "Vary" || slices.Contains(seen, key) {
+		if again := seen.add(key); again || key == "Set-Cookie" || key == "Vary" {
 			h[key] = append(h[key], v)
 		} else {
 			values = append(values, v)
 			h[key] = values[len(values)-1 : len(values) : len(values)]
 		}
-		seen = append(seen, key)
 	}
 	if record.Length >= 0 {
 		h["Content-Length"] = []string{strconv.FormatInt(record.Length, 10)}
 		e.hasLength = true
+	}
+	if !e.hasLength {
+		delete(h, "Content-Length") // of Go code's: it can't know the length
 	}
 	if _, set := h["Content-Type"]; !set {
 		h["Content-Type"] = nil // else net/http guesses one
@@ -130,6 +131,37 @@ func (e *exchange) writeHead(record cpython.Record) {
 	e.w.WriteHeader(record.Number)
 	e.headed = true
 	e.unflushed = !record.More
+}
+
+// A nameSet holds the names of a response's headers: as a rule so few that
+// looking through them is quickest, and costs no allocation.
+type nameSet struct {
+	few  [16]string
+	n    int
+	many map[string]bool // all of them, once there are more
+}
+
+// add adds a name and reports whether it was there already.
+func (s *nameSet) add(name string) (again bool) {
+	if s.many != nil {
+		again = s.many[name]
+		s.many[name] = true
+		return again
+	}
+	if slices.Contains(s.few[:s.n], name) {
+		return true
+	}
+	if s.n < len(s.few) {
+		s.few[s.n] = name
+		s.n++
+		return false
+	}
+	s.many = make(map[string]bool, 2*len(s.few))
+	for _, known := range s.few {
+		s.many[known] = true
+	}
+	s.many[name] = true
+	return false
 }
 
 func (e *exchange) writeBody(record cpython.Record) {
