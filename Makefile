@@ -40,12 +40,18 @@ test: test-embedded test-system test-debug test-modules
 	@scripts/skipped
 
 .PHONY: test-embedded
-test-embedded: .build/log
+test-embedded: .build/log test-packages
 	@echo '== The root module on the embedded CPython'
 	go vet ./...
 	go -C embedded run ./cmd/embedded-python -venv ../.build/venv-embedded -- -r ../examples/flask/requirements.txt
 	WSGI_PYTHON="$(EMBEDDED_PYTHON)" WSGI_TEST_VENV="$(CURDIR)/.build/venv-embedded" \
 	go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee .build/log/embedded.log | $(RESULTS)
+
+# Servers that the tests of uwsgi talk to. On a machine of your own they are
+# yours to install, or those tests are skipped.
+.PHONY: test-packages
+test-packages:
+	@if [[ $${CI-} ]]; then scripts/install nginx-light uwsgi-core uwsgi-plugin-python3; fi
 
 .PHONY: test-system
 test-system: test-binaries .build/venv-system/made
