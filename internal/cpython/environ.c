@@ -31,9 +31,9 @@ PyObject *wsgi_environ_new(struct wsgi_interpreter *interpreter, struct wsgi_req
 			key = py.PyUnicode_DecodeLatin1(at, (Py_ssize_t)key_size, NULL);
 		}
 		at += key_size;
-		PyObject *value = key != NULL
-					  ? py.PyUnicode_DecodeLatin1(at, (Py_ssize_t)value_size, NULL)
-					  : NULL;
+		PyObject *value =
+			key != NULL ? py.PyUnicode_DecodeLatin1(at, (Py_ssize_t)value_size, NULL)
+				    : NULL;
 		at += value_size;
 		int failed = value == NULL || py.PyDict_SetItem(environ, key, value) != 0;
 		if (key != NULL)

@@ -33,7 +33,8 @@ void wsgi_log_format(struct wsgi_request *request, int level, const char *format
 	int size = vsnprintf(text, sizeof text, format, arguments);
 	va_end(arguments);
 	if (size > 0)
-		wsgi_log(request, level, text, (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
+		wsgi_log(request, level, text,
+			 (size_t)size < sizeof text ? (size_t)size : sizeof text - 1);
 }
 
 static struct wsgi_exchange *exchange_of(PyObject *self)
@@ -101,7 +102,8 @@ static int write_text(struct wsgi_exchange *exchange, PyObject *text)
 	const char *data = py.PyBytes_AsString(bytes);
 	size_t size = (size_t)py.PyBytes_Size(bytes);
 	int result = log_append(exchange, data, size);
-	if (result == 0 && ((size > 0 && data[size - 1] == '\n') || exchange->log_size >= LOG_RECORD_LIMIT))
+	if (result == 0 &&
+	    ((size > 0 && data[size - 1] == '\n') || exchange->log_size >= LOG_RECORD_LIMIT))
 		wsgi_errors_flush(exchange);
 	py.Py_DecRef(bytes);
 	/* An application that logs without end waits for the log. */

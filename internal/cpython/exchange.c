@@ -148,12 +148,14 @@ static int check_result(struct wsgi_interpreter *interpreter, PyObject *result)
  * as it is: a subclass may have an iterator of its own. */
 static int is_sequence(struct wsgi_objects *objects, PyObject *result)
 {
-	if (wsgi_is_exactly(result, objects->type_list) || wsgi_is_exactly(result, objects->type_tuple))
+	if (wsgi_is_exactly(result, objects->type_list) ||
+	    wsgi_is_exactly(result, objects->type_tuple))
 		return 1;
 	unsigned long flags = wsgi_type_flags(result);
 	if ((flags & (Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_TUPLE_SUBCLASS)) == 0)
 		return 0;
-	PyObject *base = flags & Py_TPFLAGS_LIST_SUBCLASS ? objects->type_list : objects->type_tuple;
+	PyObject *base =
+		flags & Py_TPFLAGS_LIST_SUBCLASS ? objects->type_list : objects->type_tuple;
 	PyObject *type = py.PyObject_Type(result);
 	PyObject *own = py.PyObject_GetAttrString(type, "__iter__");
 	PyObject *inherited = py.PyObject_GetAttrString(base, "__iter__");
@@ -202,7 +204,8 @@ static void log_exception(struct wsgi_exchange *exchange, const char *where)
 static void close_result(struct wsgi_exchange *exchange, PyObject *result)
 {
 	struct wsgi_objects *objects = &exchange->interpreter->objects;
-	if (wsgi_is_exactly(result, objects->type_list) || wsgi_is_exactly(result, objects->type_tuple))
+	if (wsgi_is_exactly(result, objects->type_list) ||
+	    wsgi_is_exactly(result, objects->type_tuple))
 		return; /* without looking: to find no attribute costs an exception */
 	PyObject *close = py.PyObject_GetAttr(result, objects->str_close);
 	if (close == NULL) {

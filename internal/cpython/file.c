@@ -72,8 +72,10 @@ static PyMethodDef file_methods[] = {
 PyObject *wsgi_file_type(void)
 {
 	PyType_Slot slots[] = {
-		{Py_tp_dealloc, (void *)file_dealloc}, {Py_tp_iter, (void *)file_iter},
-		{Py_tp_iternext, (void *)file_next},   {Py_tp_methods, file_methods},
+		{Py_tp_dealloc, (void *)file_dealloc},
+		{Py_tp_iter, (void *)file_iter},
+		{Py_tp_iternext, (void *)file_next},
+		{Py_tp_methods, file_methods},
 		{Py_tp_doc, (void *)"The blocks of a file (wsgi.file_wrapper)."},
 		{0, NULL},
 	};
@@ -87,9 +89,10 @@ PyObject *wsgi_file_type(void)
 static PyObject *wrap(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 {
 	if (count < 1 || count > 2) {
-		py.PyErr_Format(py.PyExc_TypeError,
-				"wsgi.file_wrapper takes a file and a block size (%zd arguments given)",
-				count);
+		py.PyErr_Format(
+			py.PyExc_TypeError,
+			"wsgi.file_wrapper takes a file and a block size (%zd arguments given)",
+			count);
 		return NULL;
 	}
 	Py_ssize_t size = 0;

@@ -33,7 +33,7 @@ char *wsgi_python_start(const char *program_name, int minor, int *joined);
 /* What an output record holds. */
 enum wsgi_record_kind {
 	WSGI_RECORD_NONE = 0,
-	WSGI_RECORD_HEAD,  /* number: status, data: packed headers, length: Content-Length to set or -1 */
+	WSGI_RECORD_HEAD, /* number: status, data: packed headers, length: Content-Length to set or -1 */
 	WSGI_RECORD_BODY,  /* data: a piece of the body */
 	WSGI_RECORD_FILE,  /* number: file descriptor, offset and length: what to send of it */
 	WSGI_RECORD_LOG,   /* number: level, data: UTF-8 text */
@@ -93,17 +93,17 @@ struct wsgi_request {
 	size_t environ_size, environ_capacity;
 	char *body; /* read before the request was submitted */
 	size_t body_size, body_capacity;
-	int64_t content_length;   /* of the request's body, or -1 */
-	uint64_t output_limit;    /* bytes that Python may run ahead of the client */
-	uint8_t streamed;         /* the body comes through ring, not body */
-	uint8_t on_demand;        /* and is read only while the application waits for it */
-	uint8_t bodiless;         /* HEAD: no body goes out */
-	uint8_t early_hints;      /* 103 may be sent */
+	int64_t content_length; /* of the request's body, or -1 */
+	uint64_t output_limit;  /* bytes that Python may run ahead of the client */
+	uint8_t streamed;       /* the body comes through ring, not body */
+	uint8_t on_demand;      /* and is read only while the application waits for it */
+	uint8_t bodiless;       /* HEAD: no body goes out */
+	uint8_t early_hints;    /* 103 may be sent */
 
 	/* The completion list. */
-	uint32_t flags;                  /* atomic */
+	uint32_t flags;                   /* atomic */
 	struct wsgi_request *next_posted; /* atomic by way of flags and the list's head */
-	int32_t outcome;                 /* valid once WSGI_REQUEST_FINISHED was collected */
+	int32_t outcome;                  /* valid once WSGI_REQUEST_FINISHED was collected */
 
 	/* The output: records after output_taken are Go's to read. */
 	struct wsgi_record *output_taken; /* atomic, set by Go */
@@ -114,11 +114,11 @@ struct wsgi_request {
 	/* The streamed body: a ring that Go fills and the application empties. */
 	char *ring;
 	size_t ring_capacity;
-	uint64_t ring_written;  /* atomic, set by Go */
-	uint64_t ring_read;     /* atomic, set by C */
-	uint32_t input_end;     /* atomic, set by Go: enum wsgi_input_end */
-	uint32_t input_waiting; /* atomic: a worker waits for ring_written or input_end */
-	uint32_t input_wanted;  /* atomic, set by C: the application has asked for the body */
+	uint64_t ring_written;   /* atomic, set by Go */
+	uint64_t ring_read;      /* atomic, set by C */
+	uint32_t input_end;      /* atomic, set by Go: enum wsgi_input_end */
+	uint32_t input_waiting;  /* atomic: a worker waits for ring_written or input_end */
+	uint32_t input_wanted;   /* atomic, set by C: the application has asked for the body */
 	uint32_t reader_waiting; /* atomic, set by Go: its reader waits for room in the ring */
 
 	/* The C side's own. */
@@ -137,8 +137,8 @@ struct wsgi_request {
 /* The requests of one pool that have something to say: a list that workers
  * push to and one goroutine takes whole. */
 struct wsgi_completions {
-	struct wsgi_request *head; /* atomic */
-	uint32_t sleeping;         /* atomic: the collector waits for the descriptor */
+	struct wsgi_request *head;             /* atomic */
+	uint32_t sleeping;                     /* atomic: the collector waits for the descriptor */
 	int read_descriptor, write_descriptor; /* one eventfd, or the ends of a pipe */
 };
 
@@ -184,7 +184,8 @@ struct wsgi_strings {
  * is the Python source that sets it up; keys are the well-known environ keys. */
 struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int threads,
 					      struct wsgi_completions *completions,
-					      const char *bootstrap, const struct wsgi_strings *settings,
+					      const char *bootstrap,
+					      const struct wsgi_strings *settings,
 					      const struct wsgi_strings *keys);
 /* wsgi_interpreter_start creates it, loads the application and starts its
  * workers; it blocks until they are ready. */

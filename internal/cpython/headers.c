@@ -41,7 +41,8 @@ static int read_text(PyObject *object, const char *what, struct text *text)
 		if (c >= 0xc0) {
 			if (c > 0xc3) {
 				py.PyErr_Format(py.PyExc_ValueError,
-						"%s has a character outside latin-1: %R", what, object);
+						"%s has a character outside latin-1: %R", what,
+						object);
 				return -1;
 			}
 			text->length--;
@@ -78,9 +79,16 @@ static int equals(const struct text *text, const char *name)
 static int is_hop_by_hop(const struct text *name)
 {
 	static const char *const names[] = {
-		"Connection",  "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
-		"Proxy-Connection", "TE",    "Trailer",            "Transfer-Encoding",
-		"Upgrade",     "Trailers",
+		"Connection",
+		"Keep-Alive",
+		"Proxy-Authenticate",
+		"Proxy-Authorization",
+		"Proxy-Connection",
+		"TE",
+		"Trailer",
+		"Transfer-Encoding",
+		"Upgrade",
+		"Trailers",
 	};
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
 		if (equals(name, names[i]))
@@ -92,7 +100,8 @@ static int is_hop_by_hop(const struct text *name)
 /* read_pair looks at one (name, value). */
 static int read_pair(PyObject *pair, struct text *name, struct text *value)
 {
-	if ((wsgi_type_flags(pair) & Py_TPFLAGS_TUPLE_SUBCLASS) == 0 || py.PyTuple_Size(pair) != 2) {
+	if ((wsgi_type_flags(pair) & Py_TPFLAGS_TUPLE_SUBCLASS) == 0 ||
+	    py.PyTuple_Size(pair) != 2) {
 		py.PyErr_Format(py.PyExc_TypeError,
 				"a response header must be a tuple (name, value), not %R", pair);
 		return -1;
@@ -120,7 +129,8 @@ static int parse_length(PyObject *pair, const struct text *value, int64_t *lengt
 		number = number * 10 + (value->utf8[i] - '0');
 	}
 	if (!valid) {
-		py.PyErr_Format(py.PyExc_ValueError, "the Content-Length is not a number: %R", pair);
+		py.PyErr_Format(py.PyExc_ValueError, "the Content-Length is not a number: %R",
+				pair);
 		return -1;
 	}
 	if (*length >= 0) {
@@ -154,17 +164,19 @@ struct wsgi_record *wsgi_headers_pack(struct wsgi_request *request, PyObject *he
 		if (hints && !equals(&name, "Link"))
 			continue;
 		if (is_hop_by_hop(&name)) {
-			py.PyErr_Format(py.PyExc_ValueError,
-					"%R is a hop-by-hop header: it is the server's to set (PEP 3333)",
-					pair);
+			py.PyErr_Format(
+				py.PyExc_ValueError,
+				"%R is a hop-by-hop header: it is the server's to set (PEP 3333)",
+				pair);
 			return NULL;
 		}
-		if (equals(&name, "Content-Length") && parse_length(pair, &value, content_length) != 0)
+		if (equals(&name, "Content-Length") &&
+		    parse_length(pair, &value, content_length) != 0)
 			return NULL;
 		size += 8 + name.length + value.length;
 	}
-	struct wsgi_record *record = wsgi_record_new(
-		request, hints ? WSGI_RECORD_HINTS : WSGI_RECORD_HEAD, size);
+	struct wsgi_record *record =
+		wsgi_record_new(request, hints ? WSGI_RECORD_HINTS : WSGI_RECORD_HEAD, size);
 	if (record == NULL) {
 		py.PyErr_NoMemory();
 		return NULL;
@@ -199,9 +211,10 @@ int wsgi_status_parse(PyObject *object)
 		status = status * 10 + (text.utf8[i] - '0');
 	}
 	if (!valid || status < 200) {
-		py.PyErr_Format(py.PyExc_ValueError,
-				"the response status must be like '200 OK', from 200 to 999, not %R",
-				object);
+		py.PyErr_Format(
+			py.PyExc_ValueError,
+			"the response status must be like '200 OK', from 200 to 999, not %R",
+			object);
 		return -1;
 	}
 	return status;

@@ -225,7 +225,8 @@ static int parse_size(PyObject *const *arguments, Py_ssize_t count, const char *
 	*size = SIZE_MAX;
 	if (count > 1) {
 		py.PyErr_Format(py.PyExc_TypeError,
-				"wsgi.input.%s() takes at most 1 argument (%zd given)", method, count);
+				"wsgi.input.%s() takes at most 1 argument (%zd given)", method,
+				count);
 		return -1;
 	}
 	if (count == 0 || arguments[0] == none)
@@ -274,7 +275,8 @@ static PyObject *input_readline(PyObject *self, PyObject *const *arguments, Py_s
 {
 	struct wsgi_exchange *exchange = exchange_of(self);
 	size_t size;
-	if (parse_size(arguments, count, "readline", exchange->interpreter->objects.none, &size) != 0)
+	if (parse_size(arguments, count, "readline", exchange->interpreter->objects.none, &size) !=
+	    0)
 		return NULL;
 	return read_line(exchange, size);
 }
@@ -283,7 +285,8 @@ static PyObject *input_readlines(PyObject *self, PyObject *const *arguments, Py_
 {
 	struct wsgi_exchange *exchange = exchange_of(self);
 	size_t hint;
-	if (parse_size(arguments, count, "readlines", exchange->interpreter->objects.none, &hint) != 0)
+	if (parse_size(arguments, count, "readlines", exchange->interpreter->objects.none, &hint) !=
+	    0)
 		return NULL;
 	if (hint == 0) /* as for files: no limit */
 		hint = SIZE_MAX;
@@ -330,14 +333,13 @@ static void input_dealloc(PyObject *self)
 	wsgi_object_free(self);
 }
 
-#define METHOD(name, function, doc)                                                                \
-	{                                                                                          \
-		name, (void (*)(void))(function), METH_FASTCALL, doc                               \
-	}
+#define METHOD(name, function, doc) {name, (void (*)(void))(function), METH_FASTCALL, doc}
 
 static PyMethodDef input_methods[] = {
-	METHOD("read", input_read, "read([size]): size bytes of the request body, or all that is left"),
-	METHOD("readline", input_readline, "readline([size]): the next line, at most size bytes of it"),
+	METHOD("read", input_read,
+	       "read([size]): size bytes of the request body, or all that is left"),
+	METHOD("readline", input_readline,
+	       "readline([size]): the next line, at most size bytes of it"),
 	METHOD("readlines", input_readlines, "readlines([hint]): the lines that are left"),
 	{NULL, NULL, 0, NULL},
 };
@@ -345,8 +347,10 @@ static PyMethodDef input_methods[] = {
 PyObject *wsgi_input_type(void)
 {
 	PyType_Slot slots[] = {
-		{Py_tp_dealloc, (void *)input_dealloc}, {Py_tp_iter, (void *)input_iter},
-		{Py_tp_iternext, (void *)input_next},   {Py_tp_methods, input_methods},
+		{Py_tp_dealloc, (void *)input_dealloc},
+		{Py_tp_iter, (void *)input_iter},
+		{Py_tp_iternext, (void *)input_next},
+		{Py_tp_methods, input_methods},
 		{Py_tp_doc, (void *)"The body of a request (wsgi.input)."},
 		{0, NULL},
 	};

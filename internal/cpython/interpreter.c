@@ -41,7 +41,8 @@ static int copy_strings(const struct wsgi_strings *strings, char **data, uint32_
 
 struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int threads,
 					      struct wsgi_completions *completions,
-					      const char *bootstrap, const struct wsgi_strings *settings,
+					      const char *bootstrap,
+					      const struct wsgi_strings *settings,
 					      const struct wsgi_strings *keys)
 {
 	struct wsgi_interpreter *interpreter = calloc(1, sizeof *interpreter);
@@ -208,8 +209,7 @@ static int other_threads(struct wsgi_worker *worker)
 {
 	for (int attempt = 0;; attempt++) {
 		int count = -1;
-		PyThreadState *state =
-			py.PyInterpreterState_ThreadHead(worker->interpreter->state);
+		PyThreadState *state = py.PyInterpreterState_ThreadHead(worker->interpreter->state);
 		for (; state != NULL; state = py.PyThreadState_Next(state))
 			count++;
 		if (count <= 0 || attempt == THREAD_EXIT_MILLISECONDS)
@@ -295,7 +295,8 @@ static void *run_first(void *argument)
 	if (error == NULL) {
 		int failure = wsgi_workers_start(interpreter);
 		if (failure != 0) {
-			error = wsgi_format("a worker thread can't be created: %s", strerror(failure));
+			error = wsgi_format("a worker thread can't be created: %s",
+					    strerror(failure));
 			wsgi_workers_stop(interpreter);
 			wait_for_others(worker);
 		}

@@ -64,7 +64,7 @@ struct wsgi_interpreter {
 	uint32_t queued;     /* atomic: the queue's length, for a look without the lock */
 	uint32_t idle_count; /* atomic, likewise */
 
-	uint32_t exchanges;  /* atomic: exchange objects alive, which point here */
+	uint32_t exchanges; /* atomic: exchange objects alive, which point here */
 
 	struct wsgi_interpreter **peers;
 	size_t peer_count;

@@ -29,8 +29,9 @@ char *wsgi_exception_text(struct wsgi_interpreter *interpreter)
 		py.PyErr_Clear();
 		text = py.PyObject_Str(type);
 	}
-	PyObject *bytes =
-		text != NULL ? py.PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace") : NULL;
+	PyObject *bytes = text != NULL
+				  ? py.PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace")
+				  : NULL;
 	char *copy = bytes != NULL ? wsgi_format("%s", py.PyBytes_AsString(bytes)) : NULL;
 	py.PyErr_Clear();
 	PyObject *owned[] = {type, value, traceback, none, text, bytes};
@@ -69,7 +70,8 @@ static int run_bootstrap(struct wsgi_interpreter *interpreter)
 	PyObject *name = py.PyUnicode_FromString("wsgi_bootstrap");
 	PyObject *result = NULL;
 	if (objects->bootstrap != NULL && code != NULL && name != NULL &&
-	    py.PyDict_SetItemString(objects->bootstrap, "__builtins__", py.PyEval_GetBuiltins()) == 0 &&
+	    py.PyDict_SetItemString(objects->bootstrap, "__builtins__", py.PyEval_GetBuiltins()) ==
+		    0 &&
 	    py.PyDict_SetItemString(objects->bootstrap, "__name__", name) == 0)
 		result = py.PyEval_EvalCode(code, objects->bootstrap, objects->bootstrap);
 	int failed = result == NULL;
@@ -222,13 +224,14 @@ void wsgi_objects_release(struct wsgi_interpreter *interpreter)
 	/* none and the types stay readable for objects that live on: the structs
 	 * that they point to are released with the last of those. */
 	PyObject **owned[] = {
-		&objects->application,   &objects->bootstrap,     &objects->format_exception,
-		&objects->finish,        &objects->environ,       &objects->empty_bytes,
-		&objects->str_close,     &objects->str_fileno,
-		&objects->str_tell,      &objects->str_input,     &objects->str_errors,
-		&objects->type_list, &objects->type_tuple, &objects->str_early_hints, &objects->type_exchange, &objects->type_input,
-		&objects->type_errors,   &objects->type_file,     &objects->client_gone,
-		&objects->file_types[0], &objects->file_types[1], &objects->file_types[2],
+		&objects->application,   &objects->bootstrap,       &objects->format_exception,
+		&objects->finish,        &objects->environ,         &objects->empty_bytes,
+		&objects->str_close,     &objects->str_fileno,      &objects->str_tell,
+		&objects->str_input,     &objects->str_errors,      &objects->type_list,
+		&objects->type_tuple,    &objects->str_early_hints, &objects->type_exchange,
+		&objects->type_input,    &objects->type_errors,     &objects->type_file,
+		&objects->client_gone,   &objects->file_types[0],   &objects->file_types[1],
+		&objects->file_types[2],
 	};
 	for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) {
 		if (*owned[i] != NULL)

@@ -9,7 +9,7 @@
 #include "exchange.h"
 
 enum {
-	PIECE = 256 << 10,      /* of a large chunk, so that the output stays bounded */
+	PIECE = 256 << 10,         /* of a large chunk, so that the output stays bounded */
 	COPY_UNLOCKED = 256 << 10, /* larger copies are made without the GIL */
 };
 
@@ -18,8 +18,9 @@ int wsgi_response_head(struct wsgi_exchange *exchange, int64_t content_length)
 	if (exchange->head_sent)
 		return WSGI_SENT_OK;
 	if (!exchange->started) {
-		py.PyErr_SetString(py.PyExc_RuntimeError,
-				   "the application returned a response without calling start_response");
+		py.PyErr_SetString(
+			py.PyExc_RuntimeError,
+			"the application returned a response without calling start_response");
 		return WSGI_SENT_FAILED;
 	}
 	struct wsgi_record *head = exchange->head;
@@ -45,10 +46,11 @@ static size_t allowed(struct wsgi_exchange *exchange, size_t size)
 		return size;
 	if (!exchange->excess_logged) {
 		exchange->excess_logged = 1;
-		wsgi_log_format(exchange->request, WSGI_LOG_WARNING,
-				"the application produced more than its Content-Length of %lld bytes: "
-				"the rest is cut",
-				(long long)exchange->content_length);
+		wsgi_log_format(
+			exchange->request, WSGI_LOG_WARNING,
+			"the application produced more than its Content-Length of %lld bytes: "
+			"the rest is cut",
+			(long long)exchange->content_length);
 	}
 	return (size_t)left;
 }
@@ -133,7 +135,8 @@ static int list_total(PyObject *items, Py_ssize_t count, int64_t *total)
 	*total = 0;
 	for (Py_ssize_t i = 0; i < count; i++) {
 		PyObject *item = py.PyTuple_GetItem(items, i);
-		if (wsgi_check_bytes(item, "an item of the list that the application returned") != 0)
+		if (wsgi_check_bytes(item, "an item of the list that the application returned") !=
+		    0)
 			return -1;
 		*total += py.PyBytes_Size(item);
 	}
@@ -235,9 +238,10 @@ int wsgi_response_end(struct wsgi_exchange *exchange)
 	if (exchange->bodiless || exchange->content_length < 0 ||
 	    exchange->sent >= exchange->content_length)
 		return 0;
-	wsgi_log_format(exchange->request, WSGI_LOG_ERROR,
-			"the application produced %lld bytes and promised a Content-Length of %lld: "
-			"the connection is closed, so that the client does not take the answer for whole",
-			(long long)exchange->sent, (long long)exchange->content_length);
+	wsgi_log_format(
+		exchange->request, WSGI_LOG_ERROR,
+		"the application produced %lld bytes and promised a Content-Length of %lld: "
+		"the connection is closed, so that the client does not take the answer for whole",
+		(long long)exchange->sent, (long long)exchange->content_length);
 	return -1;
 }

@@ -65,12 +65,8 @@ static char *initialise_from_config(const char *program_name)
 		const char *name;
 		int value;
 	} settings[] = {
-		{"utf8_mode", 1},
-		{"configure_locale", 1},
-		{"use_environment", 1},
-		{"isolated", 0},
-		{"safe_path", 0},
-		{"install_signal_handlers", 0},
+		{"utf8_mode", 1}, {"configure_locale", 1}, {"use_environment", 1},
+		{"isolated", 0},  {"safe_path", 0},        {"install_signal_handlers", 0},
 	};
 	PyInitConfig *config = py.PyInitConfig_Create();
 	if (config == NULL)
@@ -82,7 +78,8 @@ static char *initialise_from_config(const char *program_name)
 	if (failed || py.Py_InitializeFromInitConfig(config) < 0) {
 		const char *text = NULL;
 		py.PyInitConfig_GetError(config, &text);
-		error = wsgi_format("Python can't be initialised: %s", text ? text : "no reason given");
+		error = wsgi_format("Python can't be initialised: %s",
+				    text ? text : "no reason given");
 	}
 	py.PyInitConfig_Free(config);
 	return error;

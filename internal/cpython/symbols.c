@@ -70,7 +70,8 @@ char *wsgi_python_load(const char *path, int object_size)
 	void *library = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
 	if (library == NULL) {
 		const char *reason = dlerror();
-		return wsgi_format("%s can't be loaded: %s", path, reason ? reason : "dlopen failed");
+		return wsgi_format("%s can't be loaded: %s", path,
+				   reason ? reason : "dlopen failed");
 	}
 	char *error = resolve(library, path);
 	if (error != NULL)

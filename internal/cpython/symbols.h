@@ -138,8 +138,7 @@ enum { Py_file_input = 257, Py_PRINT_RAW = 1 };
 	REQUIRED(PyObject *, PyUnicode_InternFromString, (const char *))                          \
 	REQUIRED(PyObject *, PyUnicode_DecodeLatin1, (const char *, Py_ssize_t, const char *))    \
 	REQUIRED(PyObject *, PyUnicode_DecodeUTF8, (const char *, Py_ssize_t, const char *))      \
-	REQUIRED(PyObject *, PyUnicode_AsEncodedString,                                           \
-		 (PyObject *, const char *, const char *))                                        \
+	REQUIRED(PyObject *, PyUnicode_AsEncodedString, (PyObject *, const char *, const char *)) \
 	REQUIRED(const char *, PyUnicode_AsUTF8AndSize, (PyObject *, Py_ssize_t *))               \
 	REQUIRED(PyObject *, PyBytes_FromStringAndSize, (const char *, Py_ssize_t))               \
 	REQUIRED(char *, PyBytes_AsString, (PyObject *))                                          \
