@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -205,11 +206,19 @@ def application(environ, start_response):
 	if _, err := resp.Body.Read(make([]byte, 100)); err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, resp.Body)
+		ended <- err
+	}()
 	within(t, "Close", func() {
 		if err := s.App.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+	if err := receive(t, "the stream's end", ended); err == nil {
+		t.Error("the client takes a part for the whole")
+	}
 }
 
 const atexitApp = `
