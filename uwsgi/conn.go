@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 // A conn shows a uwsgi connection to http.Server as one of HTTP/1.0. In place
@@ -26,8 +27,16 @@ type conn struct {
 	head    *head
 	refused int // the status by which the packet is refused, else 0
 
+	unread atomic.Int64 // of the body
+
 	broken atomic.Bool // the response is, and its length doesn't tell
+	linger atomic.Bool // the response is whole, and the request isn't
 }
+
+// lingerTime is how long the rest of a request is taken in after its response.
+// A connection that is closed over unread data is reset, and the response with
+// it may be lost. nginx stops sending when it has the response.
+const lingerTime = time.Second
 
 func newConn(c net.Conn, s *Server) *conn {
 	return &conn{Conn: c, server: s, r: bufio.NewReaderSize(c, 4096)}
@@ -45,7 +54,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.pending = c.pending[n:]
 		return n, nil
 	}
-	return c.r.Read(p)
+	n, err := c.r.Read(p)
+	c.unread.Add(-int64(n))
+	return n, err
 }
 
 // start reads the packet. After an error there is nothing to answer.
@@ -58,6 +69,7 @@ func (c *conn) start() error {
 	switch {
 	case err == nil:
 		c.pending = appendHead(nil, c.head.method, c.head.length)
+		c.unread.Store(c.head.length)
 		return nil
 	case errors.Is(err, io.EOF): // a check that the port is open
 		return err
@@ -72,8 +84,8 @@ func (c *conn) start() error {
 		c.refused = http.StatusBadRequest
 	}
 	c.logRefusal(err)
-	// A body without end makes http.Server leave the client time to read the
-	// answer, instead of resetting the connection over what is unread.
+	// There may be more to come, which is taken in after the answer.
+	c.unread.Store(math.MaxInt64)
 	c.pending = appendHead(nil, http.MethodGet, math.MaxInt64)
 	return nil
 }
@@ -110,17 +122,6 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	return n, err
 }
 
-// CloseWrite ends the response while the rest of the request is on its way.
-func (c *conn) CloseWrite() error {
-	if c.broken.Load() {
-		return nil // its end must not look like one
-	}
-	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return cw.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
-
 func (c *conn) Close() error {
 	if c.broken.Load() || c.server.closed.Load() {
 		inner := c.Conn
@@ -130,6 +131,19 @@ func (c *conn) Close() error {
 		if tcp, ok := inner.(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0) // so that closing resets it
 		}
+	} else if c.linger.Swap(false) {
+		c.takeRest()
 	}
 	return c.Conn.Close()
+}
+
+// takeRest ends the response and takes in what is left of the request. Another
+// Close ends it.
+func (c *conn) takeRest() {
+	cw, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || cw.CloseWrite() != nil {
+		return
+	}
+	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.Copy(io.Discard, c.Conn)
 }

@@ -163,6 +163,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(connKey{}).(*conn)
 	if c.refused != 0 {
 		http.Error(w, http.StatusText(c.refused), c.refused)
+		c.linger.Store(true)
 		return
 	}
 	rw := &response{w: w, rc: http.NewResponseController(w)}
@@ -178,6 +179,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	handler.ServeHTTP(rw, c.head.request(r))
 	whole = true
+	c.linger.Store(c.unread.Load() > 0)
 }
 
 func (s *Server) logf(format string, args ...any) {
