@@ -62,20 +62,22 @@ func (c *conn) Read(p []byte) (int, error) {
 // start reads the packet. After an error there is nothing to answer.
 func (c *conn) start() error {
 	vars, err := readPacket(c.r, c.server.maxVars())
-	if err == nil {
+	malformed := errors.Is(err, errModifier) || errors.Is(err, errVarsSize) || errors.Is(err, errVarsShape)
+	switch {
+	case err == io.EOF: // a check that the port is open
+		return err
+	case err != nil && !malformed: // of reading
+		c.logRefusal(err)
+		return io.EOF
+	case err == nil:
 		c.head, err = newHead(vars)
 	}
-	var netError net.Error
-	switch {
-	case err == nil:
+	if err == nil {
 		c.pending = appendHead(nil, c.head.method, c.head.length)
 		c.unread.Store(c.head.length)
 		return nil
-	case errors.Is(err, io.EOF): // a check that the port is open
-		return err
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &netError):
-		c.logRefusal(err)
-		return io.EOF
+	}
+	switch {
 	case errors.Is(err, errVarsSize):
 		c.refused = http.StatusRequestHeaderFieldsTooLarge
 	case errors.Is(err, errLengthRequired):

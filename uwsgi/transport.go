@@ -311,6 +311,9 @@ func (e *exchange) receive(r *http.Request, maxHeader int64) (*http.Response, er
 			}
 			return nil, e.responseError(err)
 		}
+		if err := checkHeader(response.Header); err != nil {
+			return nil, e.responseError(err)
+		}
 		switch {
 		case response.StatusCode == http.StatusSwitchingProtocols:
 			return nil, e.responseError(errUpgrade)
@@ -332,6 +335,21 @@ func (e *exchange) receive(r *http.Request, maxHeader int64) (*http.Response, er
 		}
 	}
 	return nil, e.responseError(errInfo)
+}
+
+// checkHeader refuses what a header that is sent on must not have.
+func checkHeader(h http.Header) error {
+	for name, values := range h {
+		if !isToken(name) {
+			return fmt.Errorf("bad header name %.40q", name)
+		}
+		for _, value := range values {
+			if !isFieldValue(value) {
+				return fmt.Errorf("control character in the header %.40q", name)
+			}
+		}
+	}
+	return nil
 }
 
 // responseError finds the reason why there is no response.
