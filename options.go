@@ -197,8 +197,8 @@ func WithLogger(logger *slog.Logger) Option {
 // The keys of wsgi.input and the like can't be replaced: that is logged, and
 // the request answered 500.
 //
-// The function is called once for each request, on its goroutine, and must not
-// read the body.
+// The function is called once for each request, on its goroutine. It must not
+// read the body, nor keep set for later.
 func WithEnviron(extra func(r *http.Request, set func(key, value string))) Option {
 	return func(c *config) error {
 		if extra == nil {
