@@ -506,3 +506,16 @@ func record(t testing.TB, app http.Handler, method, target string, body io.Reade
 	within(t, "ServeHTTP", func() { app.ServeHTTP(w, httptest.NewRequest(method, target, body)) })
 	return w.Result(), w.Body.String()
 }
+
+// openPipe opens a pipe for writing. It waits for somebody who reads.
+func openPipe(t testing.TB, path string) *os.File {
+	t.Helper()
+	var f *os.File
+	var err error
+	within(t, "opening "+path, func() { f, err = os.OpenFile(path, os.O_WRONLY, 0) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}

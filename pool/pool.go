@@ -48,7 +48,6 @@ type Pool struct {
 	rejected uint64
 	stop     sync.Once
 	stopped  chan struct{}
-	stopErr  error
 }
 
 // A member is one interpreter of a pool; its counts are guarded by Pool.mu.
