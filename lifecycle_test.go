@@ -300,6 +300,42 @@ def application(environ, start_response):
 	})
 }
 
+// TestExecutorsOutliveAnApplication: the main interpreter keeps its modules, and
+// their thread pools, for the next application.
+func TestExecutorsOutliveAnApplication(t *testing.T) {
+	_, file := writeApp(t, `
+import threading
+from concurrent.futures import ThreadPoolExecutor
+executor = ThreadPoolExecutor(2)
+done = []
+
+def application(environ, start_response):
+    result = list(executor.map(lambda n: b"%d" % n, range(5)))
+    with ThreadPoolExecutor(1) as other:
+        result.append(other.submit(lambda: b" other").result())
+    executor.submit(done.append, 1)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return result
+`)
+	for n := range 4 {
+		app, err := wsgi.New(file, "application", append(oneWorker, wsgi.WithIsolation(wsgi.Main),
+			wsgi.WithLogger(slog.New(slog.DiscardHandler)))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if _, body := record(t, app, "GET", "/", nil); body != "01234 other" {
+				t.Errorf("start %d: %q", n+1, body)
+			}
+		}
+		before := time.Now()
+		shutdown(t, app)
+		if took := time.Since(before); took > 4*time.Second {
+			t.Errorf("its end took %v", took)
+		}
+	}
+}
+
 // TestThreadsThatNeverEndKeepTheInterpreter: ending it would crash the process.
 func TestThreadsThatNeverEndKeepTheInterpreter(t *testing.T) {
 	modes := []wsgi.Isolation{wsgi.SharedGIL}

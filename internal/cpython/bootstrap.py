@@ -359,9 +359,8 @@ def _end_threads():
 
     def close():
         # Executors wait for their threads here; it may take for ever.
-        handlers = getattr(threading, "_threading_atexits", [])
-        while handlers:
-            handlers.pop()()
+        for handler in reversed(getattr(threading, "_threading_atexits", [])):
+            handler()
         for thread in started():
             if not thread.daemon:
                 thread.join()
@@ -369,10 +368,41 @@ def _end_threads():
     closer_name = "wsgi-close"
     if not started() and not getattr(threading, "_threading_atexits", None):
         return ""
+    executors = _executors()
     closer = threading.Thread(target=close, name=closer_name, daemon=True)
     closer.start()
     closer.join(THREAD_SECONDS)
+    _reopen(executors)
     left = sorted(thread.name for thread in started())
     if closer.is_alive() and not left:
         left = ["an executor's"]
     return "threads still run: " + ", ".join(left) if left else ""
+
+
+def _executors():
+    """The ThreadPoolExecutors that have threads."""
+    futures = sys.modules.get("concurrent.futures.thread")
+    found = []
+    for thread in list(getattr(futures, "_threads_queues", ())):
+        # A worker thread's first argument is a weak reference to its executor.
+        arguments = getattr(thread, "_args", None)
+        executor = arguments[0]() if arguments and callable(arguments[0]) else None
+        if executor is not None and not executor._shutdown and executor not in found:
+            found.append(executor)
+    return found
+
+
+def _reopen(executors):
+    """Lets executors work again. At a program's end they refuse all work from
+    then on, but the main interpreter does not end with an application: another
+    may come, and find the same modules."""
+    futures = sys.modules.get("concurrent.futures.thread")
+    if futures is None:
+        return
+    futures._shutdown = False
+    import threading
+
+    for executor in executors:
+        executor._threads.clear()
+        executor._idle_semaphore = threading.Semaphore(0)
+        executor._shutdown = False
