@@ -262,9 +262,9 @@ def application(environ, start_response):
 // error, and what isn't works.
 func TestTwoApplicationsInTheMainInterpreter(t *testing.T) {
 	first, second := t.TempDir(), t.TempDir()
-	writeFile(t, first+"/main_twin.py", hello)
-	writeFile(t, second+"/main_twin.py", hello)
-	writeFile(t, second+"/main_other.py", hello)
+	twin := fmt.Sprint("main_twin_", appNumber.Add(1)) // the interpreter keeps the module
+	writeFile(t, first+"/"+twin+".py", hello)
+	writeFile(t, second+"/"+twin+".py", hello)
 	start := func(module, dir string) error {
 		app, err := wsgi.New(module, "application", wsgi.WithPath(dir), wsgi.WithIsolation(wsgi.Main), wsgi.WithThreads(1))
 		if err == nil {
@@ -275,15 +275,15 @@ func TestTwoApplicationsInTheMainInterpreter(t *testing.T) {
 		}
 		return err
 	}
-	if err := start("main_twin", first); err != nil {
+	if err := start(twin, first); err != nil {
 		t.Error(err)
 	}
-	if err := start("main_twin", first); err != nil {
+	if err := start(twin, first); err != nil {
 		t.Errorf("the same application a second time: %v", err)
 	}
-	if err := start("main_twin", second); err == nil {
+	if err := start(twin, second); err == nil {
 		t.Error("a module of the same name and another content was served")
-	} else if !strings.Contains(err.Error(), "main_twin") {
+	} else if !strings.Contains(err.Error(), twin) {
 		t.Errorf("the error doesn't name the module: %v", err)
 	}
 }

@@ -26,13 +26,21 @@ func load(t testing.TB, module, callable string, opts ...wsgi.Option) (string, e
 	return body, nil
 }
 
+// uniqueNames puts a number into names that begin with prefix: the main
+// interpreter keeps modules, so no two tests may have one of the same name.
+func uniqueNames(prefix string) func(string) string {
+	numbered := fmt.Sprint(prefix, appNumber.Add(1), "_")
+	return func(s string) string { return strings.ReplaceAll(s, prefix, numbered) }
+}
+
 func TestNamesOfApplications(t *testing.T) {
 	dir := t.TempDir()
+	unique := uniqueNames("load_")
 	answer := func(text string) string { return strings.ReplaceAll(hello, "hello", text) }
-	writeFile(t, dir+"/load_pkg/__init__.py", "")
-	writeFile(t, dir+"/load_pkg/wsgi.py", answer("package"))
-	writeFile(t, dir+"/load_pkg/sibling.py", "from . import wsgi\napplication = wsgi.application\n")
-	writeFile(t, dir+"/load_module.py", answer("module")+`
+	writeFile(t, dir+unique("/load_pkg/__init__.py"), "")
+	writeFile(t, dir+unique("/load_pkg/wsgi.py"), answer("package"))
+	writeFile(t, dir+unique("/load_pkg/sibling.py"), "from . import wsgi\napplication = wsgi.application\n")
+	writeFile(t, dir+unique("/load_module.py"), answer("module")+`
 class Site:
     application = staticmethod(application)
     class inner:
@@ -55,8 +63,8 @@ def create_app():
         return [b"a factory's"]
     return application
 `)
-	writeFile(t, dir+"/load-script.wsgi", "import load_helper\n"+answer("script"))
-	writeFile(t, dir+"/load_helper.py", "")
+	writeFile(t, dir+"/load-script.wsgi", unique("import load_helper\n")+answer("script"))
+	writeFile(t, dir+unique("/load_helper.py"), "")
 	writeFile(t, dir+"/no extension/run", "import os\n"+answer("file")+"assert __file__.endswith('run') and os.path.isabs(__file__)\n")
 	writeFile(t, dir+"/json.py", answer("its own"))
 	t.Chdir(dir)
@@ -80,7 +88,7 @@ def create_app():
 		{"no extension/run", "application", "file", nil},
 		{"./json.py", "application", "its own", []wsgi.Option{wsgi.WithIsolation(wsgi.SharedGIL)}},
 	} {
-		got, err := load(t, test.module, test.callable, test.opts...)
+		got, err := load(t, unique(test.module), test.callable, test.opts...)
 		if err != nil || got != test.want {
 			t.Errorf("%s, %s: got %q, want %q, %v", test.module, test.callable, got, test.want, err)
 		}
@@ -89,6 +97,7 @@ def create_app():
 
 func TestLoadErrorsSayWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
+	unique := uniqueNames("bad_")
 	for name, source := range map[string]string{
 		"bad_import":  "def f():\n    import no_such_module_at_all\nf()\n",
 		"bad_syntax":  "x = 1\ndef application(environ:\n",
@@ -103,7 +112,7 @@ func TestLoadErrorsSayWhatIsWrong(t *testing.T) {
 		"bad_unicode": "raise ValueError('caf\\u00e9 \\udc80 end')\n",
 		"bad_recurse": "def f(): f()\nf()\n",
 	} {
-		writeFile(t, filepath.Join(dir, name+".py"), source)
+		writeFile(t, filepath.Join(dir, unique(name)+".py"), source)
 	}
 	isolations(t, func(t *testing.T, mode wsgi.Isolation) {
 		for _, test := range []struct {
@@ -129,13 +138,13 @@ func TestLoadErrorsSayWhatIsWrong(t *testing.T) {
 			{"no.module.of.this", "application", []string{"ModuleNotFoundError"}},
 			{"./no_file.py", "application", []string{"no_file.py", "no such file"}},
 		} {
-			_, err := load(t, test.module, test.callable, wsgi.WithPath(dir), wsgi.WithIsolation(mode))
+			_, err := load(t, unique(test.module), test.callable, wsgi.WithPath(dir), wsgi.WithIsolation(mode))
 			if err == nil {
 				t.Errorf("%s, %s was loaded", test.module, test.callable)
 				continue
 			}
 			for _, want := range test.want {
-				if !strings.Contains(err.Error(), want) {
+				if want = unique(want); !strings.Contains(err.Error(), want) {
 					t.Errorf("%s, %s: the error doesn't say %q: %v", test.module, test.callable, want, err)
 				}
 			}
