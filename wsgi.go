@@ -136,7 +136,9 @@ func (a *App) Shutdown(ctx context.Context) error { return a.pool.Shutdown(ctx) 
 // Close ends the application like Shutdown, but without patience: requests in
 // the queue are answered 503, and those in flight have lost their client, so
 // that a stream ends at its next chunk. It still waits for the application to
-// return from each of them, since Python code can't be interrupted safely.
+// return from each of them, since Python code can't be interrupted safely, and
+// for a write to a client that does not read, which http.Server.Close or its
+// WriteTimeout ends: close the server first.
 func (a *App) Close() error { return a.pool.Close() }
 
 // Stats returns counters and gauges of the application's interpreters and
