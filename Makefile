@@ -47,20 +47,22 @@ test-embedded: .build/log test-packages
 	WSGI_PYTHON="$(EMBEDDED_PYTHON)" WSGI_TEST_VENV="$(CURDIR)/.build/venv-embedded" \
 	go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee .build/log/embedded.log | $(RESULTS)
 
-# Servers that the tests of uwsgi talk to. On a machine of your own they are
-# yours to install, or those tests are skipped.
+# The servers that the tests of uwsgi talk to are yours to install on a machine of
+# your own, or those tests are skipped. A debug build of Python is only to be had
+# on Debian and its kin, so elsewhere it is done without.
 .PHONY: test-packages
 test-packages:
+	@scripts/python system >/dev/null
+	@scripts/python debug >/dev/null || [[ -z $${CI-} ]]
 	@if [[ $${CI-} ]]; then scripts/install nginx-light uwsgi-core uwsgi-plugin-python3; fi
 
 .PHONY: test-system
-test-system: test-binaries .build/venv-system/made
+test-system: test-binaries test-packages .build/venv-system/made
 	@echo '== The same on the system'\''s Python'
 	scripts/test-binaries "$$(scripts/python system)" "$(CURDIR)/.build/venv-system"
 
-# A machine that isn't Debian's kin may go without, CI may not.
 .PHONY: test-debug
-test-debug: test-binaries
+test-debug: test-binaries test-packages
 	@echo '== The same on a debug build of it, which counts references'
 	@if python=$$(scripts/python debug); then scripts/test-binaries "$$python"; else [[ -z $${CI-} ]]; fi
 
