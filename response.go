@@ -51,6 +51,10 @@ func (e *exchange) run() {
 		for record, ok := e.call.Next(); ok; record, ok = e.call.Next() {
 			e.handle(record)
 			e.call.Take(record)
+			if abandoned == nil && e.call.Closing() {
+				abandoned = pool.ErrClosed
+				e.call.Abandon(abandoned)
+			}
 		}
 		if over {
 			break

@@ -149,6 +149,17 @@ func (c *Call) Wait(ctx context.Context) error {
 	}
 }
 
+// Closing reports whether the pool is closed, which Wait would tell: for a
+// caller that finds new output each time and so never waits.
+func (c *Call) Closing() bool {
+	select {
+	case <-c.pool.closing:
+		return true
+	default:
+		return false
+	}
+}
+
 // WaitAbandoned is Wait for a call that was abandoned.
 func (c *Call) WaitAbandoned() { <-c.wake }
 
