@@ -76,11 +76,12 @@ func (b *barrier) open() {
 			b.t.Error(err)
 			return
 		}
-		// Later ones find a file; those who wait see the last writer go.
-		if err := os.Rename(pipe, pipe+".opened"); err != nil {
+		// Later ones find a file, which takes the pipe's place in one step; those
+		// who wait see the last writer go.
+		if err := os.WriteFile(pipe+".open", nil, 0o600); err != nil {
 			b.t.Error(err)
 		}
-		if err := os.WriteFile(pipe, nil, 0o600); err != nil {
+		if err := os.Rename(pipe+".open", pipe); err != nil {
 			b.t.Error(err)
 		}
 		writer.Close()
