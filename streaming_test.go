@@ -419,3 +419,30 @@ def application(environ, start_response):
 		s.expectBody(t, "/refused", strconv.Itoa(i+1))
 	}
 }
+
+// TestThreadsWriteBehindASlowReader has several threads of one request wait for
+// the same room at the same time: none may be forgotten when there is some.
+func TestThreadsWriteBehindASlowReader(t *testing.T) {
+	s := serve(t, `
+import threading
+
+def application(environ, start_response):
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    def work():
+        for _ in range(4):
+            write(b"x" * 6000)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return []
+`, wsgi.WithResponseBuffer(4<<10))
+	for range 200 {
+		within(t, "an answer of four threads", func() {
+			if resp, got := s.get(t, "/"); resp.StatusCode != http.StatusOK || len(got) != 4*4*6000 {
+				t.Errorf("%s, %d bytes", resp.Status, len(got))
+			}
+		})
+	}
+}

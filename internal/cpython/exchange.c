@@ -40,7 +40,7 @@ static void wait_users(struct wsgi_exchange *exchange)
 	if (!busy)
 		return;
 	/* They wait for a client that has no more to wait for. */
-	__atomic_store_n(&request->gone, 1, __ATOMIC_SEQ_CST);
+	STORE(&request->gone, 1);
 	PyThreadState *state = py.PyEval_SaveThread();
 	pthread_mutex_lock(&request->lock);
 	pthread_cond_broadcast(&request->changed);
@@ -55,7 +55,7 @@ static void exchange_dealloc(PyObject *self)
 	struct wsgi_exchange *exchange = wsgi_exchange_of(self);
 	free(exchange->log);
 	if (exchange->interpreter != NULL)
-		__atomic_sub_fetch(&exchange->interpreter->exchanges, 1, __ATOMIC_SEQ_CST);
+		ADD(&exchange->interpreter->exchanges, -1);
 	wsgi_object_free(self);
 }
 
@@ -88,7 +88,7 @@ static PyObject *exchange_new(struct wsgi_interpreter *interpreter, struct wsgi_
 	if (self == NULL)
 		return NULL;
 	struct wsgi_exchange *exchange = wsgi_exchange_of(self);
-	__atomic_add_fetch(&interpreter->exchanges, 1, __ATOMIC_SEQ_CST);
+	ADD(&interpreter->exchanges, 1);
 	exchange->interpreter = interpreter;
 	exchange->request = request;
 	exchange->content_length = -1;

@@ -108,7 +108,7 @@ struct wsgi_request {
 	/* The output: records after output_taken are Go's to read. */
 	struct wsgi_record *output_taken; /* atomic, set by Go */
 	uint64_t output_consumed;         /* atomic, set by Go: bytes of the records taken */
-	uint32_t output_waiting;          /* atomic: a worker waits for output_consumed */
+	uint32_t output_waiting;          /* atomic: how many wait for output_consumed */
 	uint32_t gone;                    /* atomic, set by Go: the client left */
 
 	/* The streamed body: a ring that Go fills and the application empties. */
@@ -117,7 +117,7 @@ struct wsgi_request {
 	uint64_t ring_written;   /* atomic, set by Go */
 	uint64_t ring_read;      /* atomic, set by C */
 	uint32_t input_end;      /* atomic, set by Go: enum wsgi_input_end */
-	uint32_t input_waiting;  /* atomic: a worker waits for ring_written or input_end */
+	uint32_t input_waiting;  /* atomic: how many wait for ring_written or input_end */
 	uint32_t input_wanted;   /* atomic, set by C: the application has asked for the body */
 	uint32_t reader_waiting; /* atomic, set by Go: its reader waits for room in the ring */
 

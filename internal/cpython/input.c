@@ -8,9 +8,6 @@
 
 #include "exchange.h"
 
-#define LOAD(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
-#define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
-
 struct input {
 	PyObject *exchange;
 };
@@ -49,7 +46,7 @@ static void consume(struct wsgi_exchange *exchange, size_t size)
 	/* Half a ring at a time, so that a wake-up is worth its cost. */
 	uint64_t used = LOAD(&request->ring_written) - request->ring_read;
 	if (used <= request->ring_capacity / 2 && LOAD(&request->reader_waiting) &&
-	    __atomic_exchange_n(&request->reader_waiting, 0, __ATOMIC_SEQ_CST))
+	    EXCHANGE(&request->reader_waiting, 0))
 		wsgi_request_post(request);
 }
 
@@ -85,21 +82,10 @@ static int fill(struct wsgi_exchange *exchange)
 			raise_end(exchange, WSGI_INPUT_CUT);
 			return -1;
 		}
-		if (!__atomic_exchange_n(&request->input_wanted, 1, __ATOMIC_SEQ_CST) ||
-		    request->on_demand)
+		if (!EXCHANGE(&request->input_wanted, 1) || request->on_demand)
 			wsgi_request_post(request);
 		PyThreadState *state = py.PyEval_SaveThread();
-		pthread_mutex_lock(&request->lock);
-		for (;;) {
-			STORE(&request->input_waiting, 1);
-			if (LOAD(&request->ring_written) != LOAD(&request->ring_read) ||
-			    LOAD(&request->input_end) != WSGI_INPUT_OPEN ||
-			    wsgi_request_is_gone(request))
-				break;
-			pthread_cond_wait(&request->changed, &request->lock);
-		}
-		STORE(&request->input_waiting, 0);
-		pthread_mutex_unlock(&request->lock);
+		wsgi_request_wait_input(request);
 		py.PyEval_RestoreThread(state);
 	}
 }

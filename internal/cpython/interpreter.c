@@ -76,7 +76,7 @@ void wsgi_interpreter_free(struct wsgi_interpreter *interpreter)
 {
 	/* In the main interpreter an application may keep a request's objects for
 	 * ever: they still find their way here. */
-	if (__atomic_load_n(&interpreter->exchanges, __ATOMIC_SEQ_CST) != 0)
+	if (LOAD(&interpreter->exchanges) != 0)
 		return;
 	for (int i = 0; interpreter->workers != NULL && i < interpreter->thread_count; i++)
 		pthread_cond_destroy(&interpreter->workers[i].wake);

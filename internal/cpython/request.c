@@ -15,9 +15,6 @@
 
 #include "request.h"
 
-#define LOAD(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
-#define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
-
 char *wsgi_format(const char *format, ...)
 {
 	char *text = NULL;
@@ -224,19 +221,35 @@ int wsgi_request_has_room(struct wsgi_request *request)
 	       request->output_limit;
 }
 
-void wsgi_request_wait_room(struct wsgi_request *request)
+static int has_input(struct wsgi_request *request)
+{
+	return LOAD(&request->ring_written) != LOAD(&request->ring_read) ||
+	       LOAD(&request->input_end) != WSGI_INPUT_OPEN;
+}
+
+/* wait_until waits until ready says so or the client has left. waiting counts
+ * who waits: it is raised before the last look, so that Go, which looks in the
+ * opposite order, can't miss it, and one thread that has waited long enough
+ * doesn't hide another that has not. */
+static void wait_until(struct wsgi_request *request, uint32_t *waiting,
+		       int (*ready)(struct wsgi_request *))
 {
 	pthread_mutex_lock(&request->lock);
-	for (;;) {
-		/* Said before the last look, so that Go, which looks in the opposite
-		 * order, can't miss it. */
-		STORE(&request->output_waiting, 1);
-		if (wsgi_request_has_room(request) || wsgi_request_is_gone(request))
-			break;
+	ADD(waiting, 1);
+	while (!ready(request) && !wsgi_request_is_gone(request))
 		pthread_cond_wait(&request->changed, &request->lock);
-	}
-	STORE(&request->output_waiting, 0);
+	ADD(waiting, -1);
 	pthread_mutex_unlock(&request->lock);
+}
+
+void wsgi_request_wait_room(struct wsgi_request *request)
+{
+	wait_until(request, &request->output_waiting, wsgi_request_has_room);
+}
+
+void wsgi_request_wait_input(struct wsgi_request *request)
+{
+	wait_until(request, &request->input_waiting, has_input);
 }
 
 void wsgi_request_wake(struct wsgi_request *request)
@@ -260,8 +273,7 @@ static void post(struct wsgi_request *request, uint32_t bits)
 	} while (!__atomic_compare_exchange_n(&completions->head, &head, request, 1,
 					      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 	/* From here on the request may be in other hands. */
-	if (LOAD(&completions->sleeping) &&
-	    __atomic_exchange_n(&completions->sleeping, 0, __ATOMIC_SEQ_CST)) {
+	if (LOAD(&completions->sleeping) && EXCHANGE(&completions->sleeping, 0)) {
 		uint64_t one = 1;
 		/* It can only fail because it is full, and then it wakes Go anyway. */
 		while (write(completions->write_descriptor, &one, sizeof one) < 0 &&

@@ -4,6 +4,12 @@
 
 #include "gateway.h"
 
+/* The atomics of fields that both sides touch, as gateway.h marks them. */
+#define LOAD(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
+#define STORE(p, v) __atomic_store_n(p, v, __ATOMIC_SEQ_CST)
+#define ADD(p, n) __atomic_add_fetch(p, n, __ATOMIC_SEQ_CST)
+#define EXCHANGE(p, v) __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
+
 /* wsgi_record_new makes a record with room for size bytes of data, or returns
  * NULL where memory is short. Until it is added it belongs to the caller, who
  * drops it with wsgi_record_drop. */
@@ -23,10 +29,13 @@ void wsgi_request_post(struct wsgi_request *request);
 void wsgi_request_finish(struct wsgi_request *request, int outcome);
 
 /* wsgi_request_has_room reports whether the output may grow, that is whether
- * Go has taken enough of it, and wsgi_request_wait_room waits until it may or
- * the client has left. The GIL must not be held while waiting. */
+ * Go has taken enough of it, and wsgi_request_wait_room waits until it may.
+ * wsgi_request_wait_input waits until a streamed body has more in its ring or
+ * has ended. Both end when the client leaves, and any number of threads may
+ * wait. The GIL must not be held. */
 int wsgi_request_has_room(struct wsgi_request *request);
 void wsgi_request_wait_room(struct wsgi_request *request);
+void wsgi_request_wait_input(struct wsgi_request *request);
 
 int wsgi_request_is_gone(struct wsgi_request *request);
 

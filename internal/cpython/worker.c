@@ -14,9 +14,6 @@
 #include "request.h"
 #include "worker.h"
 
-#define LOAD(p) __atomic_load_n(p, __ATOMIC_SEQ_CST)
-#define ADD(p, n) __atomic_add_fetch(p, n, __ATOMIC_SEQ_CST)
-
 /* ---- The queue: with the interpreter's lock held ------------------------ */
 
 static void queue_push(struct wsgi_interpreter *interpreter, struct wsgi_request *request)
@@ -28,7 +25,7 @@ static void queue_push(struct wsgi_interpreter *interpreter, struct wsgi_request
 	else
 		interpreter->queue_head = request;
 	interpreter->queue_tail = request;
-	__atomic_store_n(&request->queued_on, interpreter, __ATOMIC_SEQ_CST);
+	STORE(&request->queued_on, interpreter);
 	ADD(&interpreter->queued, 1);
 }
 
@@ -42,7 +39,7 @@ static void queue_remove(struct wsgi_interpreter *interpreter, struct wsgi_reque
 		request->next_queued->previous_queued = request->previous_queued;
 	else
 		interpreter->queue_tail = request->previous_queued;
-	__atomic_store_n(&request->queued_on, NULL, __ATOMIC_SEQ_CST);
+	STORE(&request->queued_on, NULL);
 	ADD(&interpreter->queued, -1);
 }
 
@@ -116,8 +113,7 @@ int wsgi_request_submit(struct wsgi_request *request, struct wsgi_interpreter *i
 
 int wsgi_request_withdraw(struct wsgi_request *request)
 {
-	struct wsgi_interpreter *interpreter =
-		__atomic_load_n(&request->queued_on, __ATOMIC_SEQ_CST);
+	struct wsgi_interpreter *interpreter = LOAD(&request->queued_on);
 	if (interpreter == NULL)
 		return 0;
 	pthread_mutex_lock(&interpreter->lock);
