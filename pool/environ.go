@@ -23,8 +23,17 @@ type Environ struct {
 // ErrTooLong is the error of a variable that can't be packed.
 var ErrTooLong = errors.New("an environ variable is too long")
 
-// Reset empties the environ and keeps its memory.
-func (e *Environ) Reset() { e.buf, e.err = e.buf[:0], nil }
+// keptEnviron is how much memory an environ keeps for the next request: one with
+// huge headers is not to cost that for ever.
+const keptEnviron = 64 << 10
+
+// Reset empties the environ and keeps its memory, if that is not large.
+func (e *Environ) Reset() {
+	e.buf, e.err = e.buf[:0], nil
+	if cap(e.buf) > keptEnviron {
+		e.buf = nil
+	}
+}
 
 // Err returns ErrTooLong where a name had 16 MiB or more or a value 4 GiB or
 // more, which was left out. A server that limits its headers never gets here.

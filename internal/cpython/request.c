@@ -15,6 +15,8 @@
 
 #include "request.h"
 
+enum { KEPT_CAPACITY = 64 << 10 };
+
 char *wsgi_format(const char *format, ...)
 {
 	char *text = NULL;
@@ -92,6 +94,17 @@ static void free_records(struct wsgi_request *request, struct wsgi_record *end)
 	request->output_first = end;
 }
 
+/* release_above frees a buffer that is larger than what is worth keeping for
+ * the next request. */
+static void release_above(char **buffer, size_t *capacity, size_t kept)
+{
+	if (*capacity <= kept)
+		return;
+	free(*buffer);
+	*buffer = NULL;
+	*capacity = 0;
+}
+
 void wsgi_request_reset(struct wsgi_request *request)
 {
 	/* Files that Go never took are closed with the records that carry them. */
@@ -114,9 +127,9 @@ void wsgi_request_reset(struct wsgi_request *request)
 	request->ring_written = request->ring_read = 0;
 	request->input_end = WSGI_INPUT_OPEN;
 	request->input_waiting = request->input_wanted = request->reader_waiting = 0;
-	free(request->ring); /* large, and rare: not kept */
-	request->ring = NULL;
-	request->ring_capacity = 0;
+	release_above(&request->ring, &request->ring_capacity, 0); /* large, and rare */
+	release_above(&request->environ, &request->environ_capacity, KEPT_CAPACITY);
+	release_above(&request->body, &request->body_capacity, KEPT_CAPACITY);
 }
 
 void wsgi_request_free(struct wsgi_request *request)
