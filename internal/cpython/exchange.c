@@ -191,12 +191,11 @@ static void log_exception(struct wsgi_exchange *exchange, const char *where)
 	wsgi_errors_flush(exchange); /* what was written before comes before */
 	int gone = py.PyErr_ExceptionMatches(interpreter->objects.client_gone);
 	char *text = wsgi_exception_text(interpreter);
-	char *message = wsgi_format("%s\n%s", where, text != NULL ? text : "(out of memory)");
-	if (message != NULL)
-		wsgi_log(exchange->request, gone ? WSGI_LOG_INFO : WSGI_LOG_ERROR, message,
-			 strlen(message));
-	free(message);
-	free(text);
+	char *message = wsgi_format("%s\n%s", where, text);
+	wsgi_log(exchange->request, gone ? WSGI_LOG_INFO : WSGI_LOG_ERROR, message,
+		 strlen(message));
+	wsgi_text_free(message);
+	wsgi_text_free(text);
 }
 
 /* close_result calls the result's close(), if it has one: once, whatever came

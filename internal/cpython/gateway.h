@@ -17,7 +17,8 @@ struct wsgi_interpreter;
 
 /* ---- Process: libpython ------------------------------------------------ */
 
-/* Functions that can fail return NULL, or a message that the caller frees. */
+/* Functions that can fail return NULL, or a message that the caller frees with
+ * wsgi_text_free. */
 
 /* wsgi_python_loaded returns the path of a libpython that the process has
  * loaded without us (the caller frees it), or NULL. */
@@ -202,7 +203,13 @@ char *wsgi_interpreter_stop(struct wsgi_interpreter *interpreter);
  * started. No peer may run any more. */
 void wsgi_interpreter_free(struct wsgi_interpreter *interpreter);
 
-/* wsgi_format is asprintf that returns its result, or a static text's copy. */
+/* ---- Texts -------------------------------------------------------------- */
+
+/* wsgi_format is asprintf that returns its result. Where memory is short that is
+ * a static text that says so: an error never becomes NULL, which would be
+ * success. wsgi_text_free frees either. */
 char *wsgi_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+char *wsgi_text_no_memory(void);
+void wsgi_text_free(char *text);
 
 #endif

@@ -54,20 +54,20 @@ struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int thr
 	interpreter->completions = completions;
 	pthread_mutex_init(&interpreter->lock, NULL);
 	pthread_cond_init(&interpreter->advanced, NULL);
+	interpreter->workers = calloc((size_t)threads, sizeof *interpreter->workers);
+	for (int i = 0; interpreter->workers != NULL && i < threads; i++) {
+		interpreter->workers[i].interpreter = interpreter;
+		interpreter->workers[i].number = i;
+		pthread_cond_init(&interpreter->workers[i].wake, NULL);
+	}
 	interpreter->setting_count = settings->count;
 	interpreter->key_count = keys->count;
 	interpreter->bootstrap = strdup(bootstrap);
-	interpreter->workers = calloc((size_t)threads, sizeof *interpreter->workers);
 	if (interpreter->bootstrap == NULL || interpreter->workers == NULL ||
 	    copy_strings(settings, &interpreter->settings, &interpreter->setting_sizes) != 0 ||
 	    copy_strings(keys, &interpreter->keys, &interpreter->key_sizes) != 0) {
 		wsgi_interpreter_free(interpreter);
 		return NULL;
-	}
-	for (int i = 0; i < threads; i++) {
-		interpreter->workers[i].interpreter = interpreter;
-		interpreter->workers[i].number = i;
-		pthread_cond_init(&interpreter->workers[i].wake, NULL);
 	}
 	return interpreter;
 }
@@ -89,7 +89,7 @@ void wsgi_interpreter_free(struct wsgi_interpreter *interpreter)
 	free(interpreter->key_sizes);
 	free(interpreter->workers);
 	free(interpreter->peers);
-	free(interpreter->error);
+	wsgi_text_free(interpreter->error);
 	free(interpreter);
 }
 
@@ -98,7 +98,7 @@ char *wsgi_interpreter_set_peers(struct wsgi_interpreter *interpreter,
 {
 	struct wsgi_interpreter **copy = calloc(count + 1, sizeof *copy);
 	if (copy == NULL)
-		return strdup("out of memory");
+		return wsgi_text_no_memory();
 	if (count > 0)
 		memcpy(copy, peers, count * sizeof *copy);
 	interpreter->peers = copy;
@@ -113,7 +113,7 @@ static void set_phase(struct wsgi_interpreter *interpreter, int phase, char *err
 	pthread_mutex_lock(&interpreter->lock);
 	interpreter->phase = phase;
 	if (error != NULL) {
-		free(interpreter->error);
+		wsgi_text_free(interpreter->error);
 		interpreter->error = error;
 	}
 	pthread_cond_broadcast(&interpreter->advanced);
@@ -128,7 +128,7 @@ static char *create_subinterpreter(struct wsgi_worker *worker)
 	PyThreadState *state = NULL;
 	const char *reason = NULL;
 	if (main_state == NULL)
-		return strdup("out of memory");
+		return wsgi_text_no_memory();
 	py.PyEval_RestoreThread(main_state);
 	if (py.Py_NewInterpreterFromConfig != NULL) {
 		const PyInterpreterConfig own = {0, 0, 0, 1, 1, 1, PY_GIL_OWN};
@@ -175,7 +175,7 @@ static char *attach_main(struct wsgi_worker *worker)
 	interpreter->state = py.PyInterpreterState_Main();
 	worker->state = py.PyThreadState_New(interpreter->state);
 	if (worker->state == NULL)
-		return strdup("out of memory");
+		return wsgi_text_no_memory();
 	py.PyEval_RestoreThread(worker->state);
 	main_users++;
 	return NULL;
@@ -242,7 +242,7 @@ static char *end_interpreter(struct wsgi_worker *worker)
 	if (is_main) {
 		py.PyThreadState_Clear(worker->state);
 		py.PyThreadState_DeleteCurrent();
-		free(remains); /* threads are at home there */
+		wsgi_text_free(remains); /* threads are at home there */
 		return NULL;
 	}
 	int others = remains == NULL ? other_threads(worker) : 0;
@@ -303,7 +303,7 @@ static void *run_first(void *argument)
 	}
 	if (error != NULL) {
 		char *remains = end_interpreter(worker);
-		free(remains); /* the reason for the failure says more */
+		wsgi_text_free(remains); /* the reason for the failure says more */
 		set_phase(interpreter, WSGI_PHASE_FAILED, error);
 		return NULL;
 	}

@@ -110,11 +110,11 @@ static int intern_keys(struct wsgi_interpreter *interpreter)
 		return -1;
 	}
 	for (size_t i = 0; i < interpreter->key_count; i++) {
-		char *key = wsgi_format("%.*s", (int)interpreter->key_sizes[i], data);
-		interpreter->objects.keys[i] = py.PyUnicode_InternFromString(key);
-		free(key);
-		if (interpreter->objects.keys[i] == NULL)
+		PyObject *key = py.PyUnicode_DecodeLatin1(data, interpreter->key_sizes[i], NULL);
+		if (key == NULL)
 			return -1;
+		py.PyUnicode_InternInPlace(&key);
+		interpreter->objects.keys[i] = key;
 		data += interpreter->key_sizes[i];
 	}
 	return 0;

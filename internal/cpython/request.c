@@ -4,8 +4,6 @@
  * here knows Python. */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,22 +14,6 @@
 #include "request.h"
 
 enum { KEPT_CAPACITY = 64 << 10 };
-
-char *wsgi_format(const char *format, ...)
-{
-	char *text = NULL;
-	va_list arguments;
-	va_start(arguments, format);
-	int n = vsnprintf(NULL, 0, format, arguments);
-	va_end(arguments);
-	if (n >= 0 && (text = malloc((size_t)n + 1)) != NULL) {
-		va_start(arguments, format);
-		vsnprintf(text, (size_t)n + 1, format, arguments);
-		va_end(arguments);
-	}
-	/* An error without a text must not pass for success. */
-	return text != NULL ? text : strdup("out of memory");
-}
 
 struct wsgi_completions *wsgi_completions_new(void)
 {

@@ -70,7 +70,7 @@ static char *initialise_from_config(const char *program_name)
 	};
 	PyInitConfig *config = py.PyInitConfig_Create();
 	if (config == NULL)
-		return strdup("out of memory");
+		return wsgi_text_no_memory();
 	int failed = py.PyInitConfig_SetStr(config, "program_name", program_name) < 0;
 	for (size_t i = 0; !failed && i < sizeof settings / sizeof settings[0]; i++)
 		failed = py.PyInitConfig_SetInt(config, settings[i].name, settings[i].value) < 0;
@@ -129,6 +129,10 @@ static void *run_python(void *argument)
 		/* The host's interpreter: wait for its GIL, which a host that never
 		 * lets go of it would make a wait for ever. The waiter has a limit. */
 		state = py.PyThreadState_New(py.PyInterpreterState_Main());
+		if (state == NULL) {
+			started(start, wsgi_text_no_memory(), joined);
+			return NULL;
+		}
 		py.PyEval_RestoreThread(state);
 	} else {
 		error = py.PyInitConfig_Create != NULL ? initialise_from_config(start->program_name)
@@ -170,7 +174,7 @@ char *wsgi_python_start(const char *program_name, int minor, int *joined)
 	if (start == NULL || name == NULL) {
 		free(start);
 		free(name);
-		return strdup("out of memory");
+		return wsgi_text_no_memory();
 	}
 	start->program_name = name;
 	pthread_mutex_init(&start->lock, NULL);

@@ -86,7 +86,7 @@ func takeString(s *C.char) string {
 	if s == nil {
 		return ""
 	}
-	defer C.free(unsafe.Pointer(s))
+	defer C.wsgi_text_free(s)
 	return C.GoString(s)
 }
 

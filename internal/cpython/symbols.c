@@ -62,7 +62,7 @@ char *wsgi_python_loaded(void)
 	void *address = dlsym(RTLD_DEFAULT, "Py_GetVersion");
 	if (address == NULL || dladdr(address, &info) == 0 || info.dli_fname == NULL)
 		return NULL;
-	return strdup(info.dli_fname);
+	return wsgi_format("%s", info.dli_fname);
 }
 
 char *wsgi_python_load(const char *path, int object_size)

@@ -135,6 +135,7 @@ enum { Py_file_input = 257, Py_PRINT_RAW = 1 };
 	REQUIRED(long long, PyLong_AsLongLong, (PyObject *))                                      \
 	REQUIRED(Py_ssize_t, PyNumber_AsSsize_t, (PyObject *, PyObject *))                        \
 	REQUIRED(PyObject *, PyUnicode_FromString, (const char *))                                \
+	REQUIRED(void, PyUnicode_InternInPlace, (PyObject **))                                    \
 	REQUIRED(PyObject *, PyUnicode_InternFromString, (const char *))                          \
 	REQUIRED(PyObject *, PyUnicode_DecodeLatin1, (const char *, Py_ssize_t, const char *))    \
 	REQUIRED(PyObject *, PyUnicode_DecodeUTF8, (const char *, Py_ssize_t, const char *))      \
