@@ -45,33 +45,15 @@ static struct wsgi_exchange *exchange_of(PyObject *self)
 
 void wsgi_errors_flush(struct wsgi_exchange *exchange)
 {
-	size_t size = exchange->log_size;
-	while (size > 0 && (exchange->log[size - 1] == '\n' || exchange->log[size - 1] == '\r'))
+	size_t size = exchange->log.size;
+	while (size > 0 &&
+	       (exchange->log.data[size - 1] == '\n' || exchange->log.data[size - 1] == '\r'))
 		size--;
 	if (size > 0) {
-		wsgi_log(exchange->request, WSGI_LOG_APPLICATION, exchange->log, size);
+		wsgi_log(exchange->request, WSGI_LOG_APPLICATION, exchange->log.data, size);
 		wsgi_request_post(exchange->request);
 	}
-	exchange->log_size = 0;
-}
-
-static int log_append(struct wsgi_exchange *exchange, const char *text, size_t size)
-{
-	if (size > exchange->log_capacity - exchange->log_size) {
-		size_t capacity = exchange->log_capacity > 0 ? exchange->log_capacity : 256;
-		while (capacity - exchange->log_size < size)
-			capacity *= 2;
-		char *grown = realloc(exchange->log, capacity);
-		if (grown == NULL) {
-			py.PyErr_NoMemory();
-			return -1;
-		}
-		exchange->log = grown;
-		exchange->log_capacity = capacity;
-	}
-	memcpy(exchange->log + exchange->log_size, text, size);
-	exchange->log_size += size;
-	return 0;
+	exchange->log.size = 0;
 }
 
 /* write_late is for text that comes after the request: it has no place in its
@@ -101,9 +83,9 @@ static int write_text(struct wsgi_exchange *exchange, PyObject *text)
 		return -1;
 	const char *data = py.PyBytes_AsString(bytes);
 	size_t size = (size_t)py.PyBytes_Size(bytes);
-	int result = log_append(exchange, data, size);
+	int result = wsgi_buffer_append(&exchange->log, data, size);
 	if (result == 0 &&
-	    ((size > 0 && data[size - 1] == '\n') || exchange->log_size >= LOG_RECORD_LIMIT))
+	    ((size > 0 && data[size - 1] == '\n') || exchange->log.size >= LOG_RECORD_LIMIT))
 		wsgi_errors_flush(exchange);
 	py.Py_DecRef(bytes);
 	/* An application that logs without end waits for the log. */

@@ -53,7 +53,7 @@ static void wait_users(struct wsgi_exchange *exchange)
 static void exchange_dealloc(PyObject *self)
 {
 	struct wsgi_exchange *exchange = wsgi_exchange_of(self);
-	free(exchange->log);
+	free(exchange->log.data);
 	if (exchange->interpreter != NULL)
 		ADD(&exchange->interpreter->exchanges, -1);
 	wsgi_object_free(self);

@@ -6,6 +6,16 @@
 #include "interpreter.h"
 #include "request.h"
 
+/* Bytes that grow: a line of unknown length, a log record in the making. Empty
+ * when zero; data is the owner's to free. */
+struct wsgi_buffer {
+	char *data;
+	size_t size, capacity;
+};
+
+/* wsgi_buffer_append returns -1 with a MemoryError where memory is short. */
+int wsgi_buffer_append(struct wsgi_buffer *buffer, const char *data, size_t size);
+
 /* The data of an exchange object. wsgi.input, wsgi.errors, start_response and
  * write() each hold a reference to it, so it may outlive its request: then
  * request is NULL, and all of them refuse to work. */
@@ -27,9 +37,7 @@ struct wsgi_exchange {
 	size_t body_read;
 	int64_t input_consumed;
 
-	/* wsgi.errors: a record in the making */
-	char *log;
-	size_t log_size, log_capacity;
+	struct wsgi_buffer log; /* wsgi.errors: a record in the making */
 };
 
 static inline struct wsgi_exchange *wsgi_exchange_of(PyObject *self)

@@ -90,31 +90,6 @@ static int fill(struct wsgi_exchange *exchange)
 	}
 }
 
-/* A line or body in the making, whose length isn't known. */
-struct buffer {
-	char *data;
-	size_t size, capacity;
-};
-
-static int append(struct buffer *buffer, const char *data, size_t size)
-{
-	if (size > buffer->capacity - buffer->size) {
-		size_t capacity = buffer->capacity > 0 ? buffer->capacity : 4096;
-		while (capacity - buffer->size < size)
-			capacity *= 2;
-		char *grown = realloc(buffer->data, capacity);
-		if (grown == NULL) {
-			py.PyErr_NoMemory();
-			return -1;
-		}
-		buffer->data = grown;
-		buffer->capacity = capacity;
-	}
-	memcpy(buffer->data + buffer->size, data, size);
-	buffer->size += size;
-	return 0;
-}
-
 static PyObject *empty(struct wsgi_exchange *exchange)
 {
 	PyObject *bytes = exchange->interpreter->objects.empty_bytes;
@@ -163,7 +138,7 @@ static PyObject *read_known(struct wsgi_exchange *exchange, size_t size)
  * line is set, up to and with the next newline. */
 static PyObject *read_until(struct wsgi_exchange *exchange, size_t limit, int line)
 {
-	struct buffer buffer = {0};
+	struct wsgi_buffer buffer = {0};
 	PyObject *bytes = NULL;
 	for (int found = 0; !found && buffer.size < limit;) {
 		int state = fill(exchange);
@@ -189,7 +164,7 @@ static PyObject *read_until(struct wsgi_exchange *exchange, size_t limit, int li
 				consume(exchange, available);
 			return bytes;
 		}
-		if (append(&buffer, from, available) != 0) {
+		if (wsgi_buffer_append(&buffer, from, available) != 0) {
 			free(buffer.data);
 			return NULL;
 		}
