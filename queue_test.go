@@ -274,6 +274,31 @@ func TestIdleInterpreterTakesOver(t *testing.T) {
 	}
 }
 
+func TestClientWithTheWholeAnswerIsNoError(t *testing.T) {
+	s := servePlain(t, `
+import time
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Length", "5")])
+    def whole():
+        yield b"whole"
+        while True:  # until the server notices that nobody is there
+            yield b""
+            time.sleep(0.001)
+    return whole()
+`)
+	c := s.dial(t)
+	c.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	if _, got := c.answer("GET"); got != "whole" {
+		t.Errorf("got %q", got)
+	}
+	c.Close()
+	eventually(t, "the application is stopped", func() bool { return s.App.Stats().InFlight == 0 })
+	if stats := s.App.Stats(); stats.Requests != 1 || stats.Errors != 0 {
+		t.Errorf("%+v", stats)
+	}
+}
+
 func TestStatsCountWhatHappened(t *testing.T) {
 	s := servePlain(t, `
 def application(environ, start_response):

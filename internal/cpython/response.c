@@ -55,6 +55,13 @@ static size_t allowed(struct wsgi_exchange *exchange, size_t size)
 	return (size_t)left;
 }
 
+/* is_whole reports whether the client has been sent all that its headers say. */
+static int is_whole(struct wsgi_exchange *exchange)
+{
+	return exchange->head_sent && exchange->content_length >= 0 &&
+	       exchange->sent >= exchange->content_length;
+}
+
 /* append adds a piece of body to the output; the bytes must stay valid while
  * the GIL is released. */
 static int append(struct wsgi_exchange *exchange, const char *data, size_t size, int more)
@@ -181,7 +188,9 @@ int wsgi_response_iterable(struct wsgi_exchange *exchange, PyObject *result)
 	int sent = WSGI_SENT_OK;
 	while (sent == WSGI_SENT_OK) {
 		if (wsgi_request_is_gone(exchange->request)) {
-			sent = WSGI_SENT_GONE;
+			/* One that has all that was promised it has not left too soon. */
+			if (!is_whole(exchange))
+				sent = WSGI_SENT_GONE;
 			break;
 		}
 		PyObject *chunk = py.PyIter_Next(iterator);
