@@ -35,7 +35,6 @@ type App struct {
 	log        *slog.Logger
 	environ    environConfig
 	bodyBuffer int
-	output     int
 }
 
 // Handler is New for a line that mounts an application. Where it can't be
@@ -44,18 +43,14 @@ type App struct {
 // wants Python's exit handlers to run, or that wants to know about the error,
 // uses New.
 func Handler(module, callable string, opts ...Option) http.Handler {
-	app, err := New(module, callable, opts...)
+	c, err := configure(module, callable, opts)
 	if err == nil {
-		return app
-	}
-	log := slog.Default()
-	var c config
-	for _, opt := range opts {
-		if opt != nil && opt(&c) == nil && c.pool.Logger != nil {
-			log = c.pool.Logger
+		var app *App
+		if app, err = c.start(); err == nil {
+			return app
 		}
 	}
-	log.Error("wsgi: the application could not be started, and every request will be answered 500", "error", err)
+	c.pool.Logger.Error("wsgi: the application could not be started, and every request will be answered 500", "error", err)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 	})
@@ -73,25 +68,36 @@ func Handler(module, callable string, opts ...Option) http.Handler {
 // fails the error holds the Python traceback. Options that are out of range or
 // contradict each other are errors that name the option.
 func New(module, callable string, opts ...Option) (*App, error) {
-	c := config{bodyBuffer: DefaultBodyBuffer}
+	c, err := configure(module, callable, opts)
+	if err != nil {
+		return nil, err
+	}
+	return c.start()
+}
+
+// configure applies the options. Where one is at fault the config is still good
+// for its logger.
+func configure(module, callable string, opts []Option) (*config, error) {
+	c := &config{bodyBuffer: DefaultBodyBuffer}
+	c.pool.Module, c.pool.Callable = module, callable
+	c.pool.Logger = slog.Default()
+	errs := []error{checkNames(module, callable)}
 	for _, opt := range opts {
 		if opt == nil {
-			return nil, errors.New("wsgi: an option is nil")
+			errs = append(errs, errors.New("an option is nil"))
+		} else {
+			errs = append(errs, opt(c))
 		}
-		if err := opt(&c); err != nil {
-			return nil, fmt.Errorf("wsgi: %w", err)
+	}
+	for _, err := range errs {
+		if err != nil {
+			return c, fmt.Errorf("wsgi: %w", err)
 		}
 	}
-	if err := checkNames(module, callable); err != nil {
-		return nil, fmt.Errorf("wsgi: %w", err)
-	}
-	c.pool.Module, c.pool.Callable = module, callable
-	if c.pool.Logger == nil {
-		c.pool.Logger = slog.Default()
-	}
-	if c.pool.ResponseBuffer == 0 {
-		c.pool.ResponseBuffer = pool.DefaultResponseBuffer
-	}
+	return c, nil
+}
+
+func (c *config) start() (*App, error) {
 	p, err := pool.New(c.pool)
 	if err != nil {
 		return nil, fmt.Errorf("wsgi: %w", err)
@@ -101,7 +107,6 @@ func New(module, callable string, opts ...Option) (*App, error) {
 		log:        c.pool.Logger,
 		environ:    c.environ,
 		bodyBuffer: c.bodyBuffer,
-		output:     c.pool.ResponseBuffer,
 	}, nil
 }
 
@@ -169,7 +174,7 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer e.closeBody()
 	_, underServer := r.Context().Value(http.ServerContextKey).(*http.Server)
-	call.Request().Configure(e.bodyLength(), a.output, r.Method == http.MethodHead, underServer && r.ProtoAtLeast(1, 1) && passesHints(w))
+	call.Configure(e.bodyLength(), r.Method == http.MethodHead, underServer && r.ProtoAtLeast(1, 1) && passesHints(w))
 	if err := call.Start(); err != nil {
 		a.refuse(w, r, err)
 		return

@@ -116,6 +116,13 @@ func (c *Call) Release() {
 	p.checkIdle()
 }
 
+// Configure sets what the C side is to know of the request beside its environ:
+// the length of its body, or -1; whether the response goes without one (HEAD);
+// whether a 103 may come before it.
+func (c *Call) Configure(contentLength int64, bodiless, earlyHints bool) {
+	c.request.Configure(contentLength, c.pool.config.ResponseBuffer, bodiless, earlyHints)
+}
+
 // Request is the C side's part of the call: its body and its output.
 func (c *Call) Request() *cpython.Request { return c.request }
 
@@ -176,9 +183,11 @@ func (c *Call) Abandon(err error) {
 		c.fail(err)
 		return
 	}
+	m := c.member
 	p.mu.Unlock()
 	if c.request.Withdraw() {
-		p.withdrawn(c)
+		p.unassign(m)
+		p.refill()
 		c.fail(err)
 		return
 	}

@@ -8,7 +8,6 @@ package pool
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -28,7 +27,6 @@ type Pool struct {
 	config      Config
 	isolation   Isolation // the mode in force
 	threads     int
-	log         *slog.Logger
 	completions *cpython.Completions
 	collected   chan struct{} // closed when the collector has returned
 	members     []*member
@@ -88,7 +86,6 @@ func New(config Config) (*Pool, error) {
 	}
 	p := &Pool{
 		config:      config,
-		log:         config.Logger,
 		completions: completions,
 		collected:   make(chan struct{}),
 		idle:        make(chan struct{}),
@@ -107,7 +104,7 @@ func New(config Config) (*Pool, error) {
 
 func (p *Pool) stopInterpreter(it *cpython.Interpreter) {
 	if err := it.Stop(); err != nil {
-		p.log.Warn("wsgi: an interpreter could not be ended and stays in memory", "reason", err.Error())
+		p.config.Logger.Warn("wsgi: an interpreter could not be ended and stays in memory", "reason", err.Error())
 	}
 }
 

@@ -1,5 +1,7 @@
 package pool
 
+import "github.com/seed-a2d07992/wsgi/internal/cpython"
+
 // A callList is a list of calls in the order in which they came.
 type callList struct {
 	first, last *Call
@@ -58,11 +60,7 @@ func (c *Call) Start() error {
 	}
 	p.assign(c, m)
 	p.mu.Unlock()
-	if err := m.interpreter.Submit(c.request, c.Environ.buf); err != nil {
-		p.withdrawn(c)
-		return err
-	}
-	return nil
+	return p.submit(c, m)
 }
 
 // choose returns the interpreter with the fewest requests in flight, or nil
@@ -83,24 +81,32 @@ func (p *Pool) assign(c *Call, m *member) {
 	m.requests++
 }
 
+// submit hands an assigned call to its interpreter.
+func (p *Pool) submit(c *Call, m *member) error {
+	err := m.interpreter.Submit(c.request, c.Environ.buf)
+	if err != nil {
+		p.unassign(m)
+	}
+	return err
+}
+
+// unassign takes note that a call that was assigned will never run.
+func (p *Pool) unassign(m *member) {
+	p.mu.Lock()
+	m.inFlight--
+	m.requests--
+	p.mu.Unlock()
+}
+
 // finished takes note that a worker is done with a call and starts the next
 // one in the queue, without waiting for anybody's goroutine.
 func (p *Pool) finished(c *Call) {
 	p.mu.Lock()
 	m := c.member
 	m.inFlight--
-	if c.request.Outcome() != 0 {
+	if c.request.Outcome() != cpython.Complete {
 		m.errors++
 	}
-	p.mu.Unlock()
-	p.refill()
-}
-
-// withdrawn takes note that a submitted call will never run.
-func (p *Pool) withdrawn(c *Call) {
-	p.mu.Lock()
-	c.member.inFlight--
-	c.member.requests--
 	p.mu.Unlock()
 	p.refill()
 }
@@ -122,11 +128,7 @@ func (p *Pool) refill() {
 		p.queued--
 		p.assign(c, m)
 		p.mu.Unlock()
-		if err := m.interpreter.Submit(c.request, c.Environ.buf); err != nil {
-			p.mu.Lock()
-			m.inFlight--
-			m.requests--
-			p.mu.Unlock()
+		if err := p.submit(c, m); err != nil {
 			c.fail(err)
 		}
 	}

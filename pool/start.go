@@ -19,7 +19,7 @@ func (p *Pool) start(rt *cpython.Runtime, settings []string) error {
 	if err == nil || !refused(err) {
 		return err
 	}
-	p.log.Warn("wsgi: an extension module refuses an interpreter with its own GIL, so the application runs in the main interpreter, on one GIL: "+
+	p.config.Logger.Warn("wsgi: an extension module refuses an interpreter with its own GIL, so the application runs in the main interpreter, on one GIL: "+
 		"WithIsolation(Main) says the same without the attempt",
 		"module", p.config.Module, "reason", lastLine(err.Error()))
 	return p.startMode(rt, settings, Main, false)
