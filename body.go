@@ -69,7 +69,7 @@ func (e *exchange) openBody() bool {
 		return e.readBody(int(n))
 	}
 	solo := !readableAside(r.Body)
-	if err := e.call.Request().Stream(ringSize, solo); err != nil {
+	if err := e.call.Stream(ringSize, solo); err != nil {
 		e.app.refuse(e.w, r, err)
 		return false
 	}

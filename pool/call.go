@@ -35,6 +35,7 @@ type Call struct {
 	slot    uint64
 	wake    chan struct{} // something may be new
 	room    chan struct{} // likewise, for the goroutine that reads the body
+	reader  atomic.Bool   // there is such a goroutine
 	over    atomic.Bool   // finished, or never to start
 	err     error         // why it never started; set before over
 
@@ -92,14 +93,9 @@ func (c *Call) Release() {
 	c.request.Reset()
 	c.over.Store(false)
 	c.err = nil
-	select {
-	case <-c.wake:
-	default:
-	}
-	select {
-	case <-c.room:
-	default:
-	}
+	c.reader.Store(false)
+	drain(c.wake)
+	drain(c.room)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.member = nil
@@ -121,6 +117,15 @@ func (c *Call) Release() {
 // whether a 103 may come before it.
 func (c *Call) Configure(contentLength int64, bodiless, earlyHints bool) {
 	c.request.Configure(contentLength, c.pool.config.ResponseBuffer, bodiless, earlyHints)
+}
+
+// Stream makes the body one that is read while the application runs, through a
+// ring of the given size. With onDemand the call's own goroutine reads it, and
+// is woken each time that the application waits; without, another one does,
+// which Room wakes.
+func (c *Call) Stream(size int, onDemand bool) error {
+	c.reader.Store(!onDemand)
+	return c.request.Stream(size, onDemand)
 }
 
 // Request is the C side's part of the call: its body and its output.
@@ -201,10 +206,14 @@ func (c *Call) Room() <-chan struct{} { return c.room }
 
 // notify wakes the goroutines of a call.
 func (c *Call) notify(finished bool) {
+	// Looked at first: a call that is over may be in use again at once.
+	reader := c.reader.Load()
 	if finished {
 		c.over.Store(true)
 	}
-	signal(c.room)
+	if reader {
+		signal(c.room)
+	}
 	signal(c.wake)
 }
 
@@ -213,6 +222,13 @@ func (c *Call) fail(err error) {
 	c.err = err
 	c.over.Store(true)
 	signal(c.wake)
+}
+
+func drain(ch chan struct{}) {
+	select {
+	case <-ch:
+	default:
+	}
 }
 
 func signal(ch chan struct{}) {
