@@ -45,6 +45,7 @@ test-embedded: .build/log test-packages
 	go vet ./...
 	go -C embedded run ./cmd/embedded-python -venv ../.build/venv-embedded -- -r ../examples/flask/requirements.txt
 	WSGI_PYTHON="$(EMBEDDED_PYTHON)" WSGI_TEST_VENV="$(CURDIR)/.build/venv-embedded" \
+	WSGI_TEST_SECOND_PYTHON="$$(scripts/python system)" \
 	go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee .build/log/embedded.log | $(RESULTS)
 
 # The servers that the tests of uwsgi talk to are yours to install on a machine of
@@ -59,12 +60,13 @@ test-packages:
 .PHONY: test-system
 test-system: test-binaries test-packages .build/venv-system/made
 	@echo '== The same on the system'\''s Python'
+	WSGI_TEST_SECOND_PYTHON="$(EMBEDDED_PYTHON)" \
 	scripts/test-binaries "$$(scripts/python system)" "$(CURDIR)/.build/venv-system"
 
 .PHONY: test-debug
 test-debug: test-binaries test-packages
 	@echo '== The same on a debug build of it, which counts references'
-	@if python=$$(scripts/python debug); then scripts/test-binaries "$$python"; else [[ -z $${CI-} ]]; fi
+	@if python=$$(scripts/python debug); then WSGI_TEST_SECOND_PYTHON="$(EMBEDDED_PYTHON)" scripts/test-binaries "$$python"; else [[ -z $${CI-} ]]; fi
 
 .PHONY: test-modules
 test-modules: .build/log
