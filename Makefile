@@ -55,7 +55,7 @@ test-embedded: .build/log test-packages
 test-packages:
 	@scripts/python system >/dev/null
 	@scripts/python debug >/dev/null || [[ -z $${CI-} ]]
-	@if [[ $${CI-} ]]; then scripts/install nginx-light uwsgi-core uwsgi-plugin-python3; fi
+	@if [[ $${CI-} ]]; then scripts/install nginx-light uwsgi-core uwsgi-plugin-python3 tzdata; fi
 
 .PHONY: test-system
 test-system: test-binaries test-packages .build/venv-system/made

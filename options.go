@@ -70,8 +70,9 @@ func WithPath(dirs ...string) Option {
 
 // WithEnv adds variables to the application's os.environ, which starts as the
 // process's environment. What an application assigns there stays in its own
-// interpreter, and reaches the children that it starts; C code that calls
-// getenv doesn't see it.
+// interpreter, and reaches the children that it starts with subprocess,
+// multiprocessing, or os (system, popen, posix_spawn, and spawn and exec of all
+// kinds); C code that calls getenv doesn't see it.
 func WithEnv(env map[string]string) Option {
 	return func(c *config) error {
 		if c.pool.Env == nil {

@@ -77,9 +77,6 @@ func New(config Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if rt.Joined {
-		settings = append(settings, "joined", "1")
-	}
 	completions, err := cpython.NewCompletions()
 	if err != nil {
 		return nil, err

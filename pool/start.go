@@ -41,7 +41,9 @@ func (p *Pool) startMode(rt *cpython.Runtime, settings []string, mode Isolation,
 	count, threads := p.config.size(mode)
 	settings = append(settings[:len(settings):len(settings)],
 		"multithread", flag(threads > 1),
-		"multiprocess", flag(count > 1))
+		"multiprocess", flag(count > 1),
+		"isolation", mode.String(),
+		"host", flag(rt.Joined && mode == Main))
 	interpreters, err := p.makeInterpreters(rt, settings, mode, count, threads)
 	if err != nil {
 		return err

@@ -31,13 +31,18 @@ class Settings:
 
 def prepare(strings):
     settings = Settings(strings)
-    if not settings["joined"]:
+    if settings["host"]:
+        _join_host(settings)
+    else:
         _replace_environment(settings.all("environ"), settings.all("with_env"))
         _enter_prefix(settings)
         sys.argv = [settings["argv"]]
+        _buffer_lines()
+    if settings["isolation"] != "Main":
+        _wrap_posix("fork", _refuse_fork)
+        _wrap_posix("forkpty", _refuse_fork)
     _ignore_signal_handlers()
     _set_path(settings)
-    _buffer_lines()
     import threading  # noqa: F401  here, so that this worker is its main thread
 
     return settings
@@ -74,16 +79,13 @@ def _replace_environment(snapshot, additions):
 
 
 def _give_children_the_environment():
-    """Where subprocess names no environment a child would get the C one. From
-    3.13 on it prefers posix_spawn, where that can close descriptors."""
-    import posix
-
-    for name in ("posix_spawn", "posix_spawnp"):
-        spawn = getattr(posix, name, None)
-        if spawn is not None:
-            wrapped = _spawn_with_environ(spawn)
-            setattr(posix, name, wrapped)
-            setattr(os, name, wrapped)
+    """Where a call names no environment for a child, that would get the C one.
+    From 3.13 on subprocess prefers posix_spawn, where that can close
+    descriptors. What else os and multiprocessing have is built on these."""
+    _wrap_posix("posix_spawn", _with_environ)
+    _wrap_posix("posix_spawnp", _with_environ)
+    _wrap_posix("execv", _exec_with_environ)
+    _wrap_posix("system", _system_with_environ)
     try:
         import _posixsubprocess
     except ImportError:
@@ -100,12 +102,57 @@ def _give_children_the_environment():
     _posixsubprocess.fork_exec = fork_exec_with_environ
 
 
-def _spawn_with_environ(spawn):
+def _wrap_posix(name, wrap):
+    import posix
+
+    function = getattr(posix, name, None)
+    if function is not None:
+        wrapped = wrap(function)
+        wrapped.__name__ = wrapped.__qualname__ = name
+        wrapped.__doc__ = function.__doc__
+        wrapped.__wrapped__ = function
+        setattr(posix, name, wrapped)
+        setattr(os, name, wrapped)
+
+
+def _with_environ(spawn):
     def spawn_with_environ(path, argv, env=None, /, **options):
         return spawn(path, argv, os.environ if env is None else env, **options)
 
-    spawn_with_environ.__wrapped__ = spawn
     return spawn_with_environ
+
+
+def _exec_with_environ(execv):
+    execve = os.execve
+
+    def exec_with_environ(path, argv, /):
+        return execve(path, argv, os.environ)
+
+    return exec_with_environ
+
+
+def _system_with_environ(system):
+    def system_with_environ(command):
+        import subprocess
+
+        sys.audit("os.system", command)
+        code = subprocess.call(["/bin/sh", "-c", command], close_fds=False)
+        return code << 8 if code >= 0 else -code  # as wait(2) has it
+
+    return system_with_environ
+
+
+def _refuse_fork(fork):
+    """In a sub-interpreter's child CPython ends the process: it looks for the
+    main interpreter, which isn't running. Not all versions and modes refuse."""
+
+    def refuse():
+        raise RuntimeError(
+            f"os.{fork.__name__} is refused in a sub-interpreter: use subprocess, or "
+            'multiprocessing and its executors with multiprocessing.get_context("spawn")'
+        )
+
+    return refuse
 
 
 def _refuse_conflicts(added, additions):
@@ -116,6 +163,24 @@ def _refuse_conflicts(added, additions):
                 f"WithEnv: {key}={value} conflicts with {key}={added[key]} of another application "
                 "in the main interpreter: give each an interpreter of its own (OwnGIL or SharedGIL)"
             )
+
+
+def _join_host(settings):
+    """Prepares the main interpreter of a host program that had one before. It
+    stays the host's: its os.environ and sys.path gain what was asked for, and
+    sys.prefix, sys.argv and the streams stay as they are."""
+    for item in settings.all("with_env"):
+        key, _, value = item.partition("=")
+        if os.environ.setdefault(key, value) != value:
+            raise LoadError(
+                f"WithEnv: {key}={value} conflicts with {key}={os.environ[key]} in the host "
+                "program's interpreter: give the application one of its own (OwnGIL or SharedGIL)"
+            )
+    if sys.prefix != settings["prefix"]:
+        import site
+
+        for directory in settings.all("site_dir"):
+            site.addsitedir(directory)
 
 
 def _enter_prefix(settings):
@@ -396,6 +461,9 @@ def _reopen(executors):
     """Lets executors work again. At a program's end they refuse all work from
     then on, but the main interpreter does not end with an application: another
     may come, and find the same modules."""
+    processes = sys.modules.get("concurrent.futures.process")
+    if processes is not None:
+        processes._global_shutdown = False
     futures = sys.modules.get("concurrent.futures.thread")
     if futures is None:
         return
