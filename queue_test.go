@@ -345,3 +345,39 @@ def application(environ, start_response):
 		t.Errorf("isolation %v, want %v", stats.Isolation, want)
 	}
 }
+
+// TestShortRequestsPassALongOne sends short requests together with one that
+// blocks, after many short ones: they are left to the worker that is awake, which
+// may turn out to be the one that is stuck.
+func TestShortRequestsPassALongOne(t *testing.T) {
+	isolations(t, func(t *testing.T, mode wsgi.Isolation) {
+		const rounds, together = 20, 8
+		options := []wsgi.Option{wsgi.WithIsolation(mode), wsgi.WithThreads(rounds + 1)}
+		if mode == wsgi.OwnGIL {
+			options = append(options, wsgi.WithInterpreters(1))
+		}
+		s := servePlain(t, blocking, options...)
+		b := newBarrier(t, s)
+		var stuck sync.WaitGroup
+		for round := range rounds {
+			for range 50 {
+				if _, body := s.get(t, "/"); body != "hello" {
+					t.Fatalf("a short request: %q", body)
+				}
+			}
+			stuck.Go(func() { s.get(t, "/wait") })
+			var short sync.WaitGroup
+			for range together {
+				short.Go(func() {
+					if _, body := s.get(t, "/"); body != "hello" {
+						t.Errorf("beside a long request: %q", body)
+					}
+				})
+			}
+			within(t, "answering short requests beside a long one", short.Wait)
+			b.waitFor(round + 1)
+		}
+		b.open()
+		stuck.Wait()
+	})
+}

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"context"
 	"sync/atomic"
 
 	"github.com/seed-a2d07992/wsgi/internal/cpython"
@@ -37,6 +36,7 @@ type Call struct {
 	room    chan struct{} // likewise, for the goroutine that reads the body
 	reader  atomic.Bool   // there is such a goroutine
 	over    atomic.Bool   // finished, or never to start
+	short   bool          // likely to be over soon
 	err     error         // why it never started; set before over
 
 	// Guarded by pool.mu.
@@ -56,7 +56,7 @@ func (p *Pool) Get() (*Call, error) {
 	if n := len(p.free); n > 0 {
 		call := p.free[n-1]
 		p.free = p.free[:n-1]
-		p.inFlight++
+		p.inFlight.Add(1)
 		return call, nil
 	}
 	call := &Call{
@@ -82,7 +82,7 @@ func (p *Pool) Get() (*Call, error) {
 	copy(grown, slots)
 	grown[call.slot] = call
 	p.calls.Store(&grown)
-	p.inFlight++
+	p.inFlight.Add(1)
 	return call, nil
 }
 
@@ -93,13 +93,14 @@ func (c *Call) Release() {
 	c.request.Reset()
 	c.over.Store(false)
 	c.err = nil
+	c.short = false
 	c.reader.Store(false)
 	drain(c.wake)
 	drain(c.room)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.member = nil
-	p.inFlight--
+	p.inFlight.Add(-1)
 	if len(p.free) < keptCalls {
 		p.free = append(p.free, c)
 	} else {
@@ -147,19 +148,6 @@ func (c *Call) Err() error { return c.err }
 
 // Outcome says how a call that is over and has started ended.
 func (c *Call) Outcome() cpython.Outcome { return c.request.Outcome() }
-
-// Wait blocks until something may be new, or until ctx is done or the pool is
-// closed: then it returns the reason, and the caller may want to Abandon.
-func (c *Call) Wait(ctx context.Context) error {
-	select {
-	case <-c.wake:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-c.pool.closing:
-		return ErrClosed
-	}
-}
 
 // Closing reports whether the pool is closed, which Wait would tell: for a
 // caller that finds new output each time and so never waits.

@@ -33,12 +33,17 @@ type Pool struct {
 
 	calls atomic.Pointer[[]*Call] // by slot; only grows, under mu
 
+	guard      guard
+	canPoll    bool
+	polite     atomic.Int32 // how many more calls don't poll; see poll
+	politeness atomic.Int32 // how many those were at first
+
 	mu       sync.Mutex
 	free     []*Call
 	spare    []uint64 // slots without a call
 	queue    callList
 	queued   int
-	inFlight int
+	inFlight atomic.Int64 // calls not released; changed under mu
 	closed   bool
 	idle     chan struct{} // closed once closed is set and nothing is in flight
 	closing  chan struct{} // closed by Close: clients are given up
@@ -88,7 +93,9 @@ func New(config Config) (*Pool, error) {
 		idle:        make(chan struct{}),
 		closing:     make(chan struct{}),
 		stopped:     make(chan struct{}),
+		canPoll:     canPoll(),
 	}
+	p.guard.pool = p
 	p.calls.Store(new([]*Call))
 	if err := p.start(rt, settings); err != nil {
 		completions.Close()
@@ -158,7 +165,7 @@ func (p *Pool) close() {
 // checkIdle is called with mu held, wherever closed or inFlight may have
 // become final.
 func (p *Pool) checkIdle() {
-	if p.closed && p.inFlight == 0 {
+	if p.closed && p.inFlight.Load() == 0 {
 		select {
 		case <-p.idle:
 		default:
@@ -177,6 +184,7 @@ func (p *Pool) end() {
 	group.Wait()
 	p.completions.Close()
 	<-p.collected
+	p.guard.stop()
 	for _, m := range p.members {
 		m.interpreter.Free()
 	}
@@ -193,17 +201,19 @@ func (p *Pool) end() {
 // collect tells each request's goroutine that there is something new for it.
 func (p *Pool) collect() {
 	defer close(p.collected)
-	deliver := func(slot uint64, finished bool) {
-		call := (*p.calls.Load())[slot]
-		if finished {
-			p.finished(call)
-		}
-		call.notify(finished)
-	}
 	for {
 		if err := p.completions.Wait(); err != nil {
 			return
 		}
-		p.completions.Drain(deliver)
+		p.completions.Drain(p.deliver)
 	}
+}
+
+// deliver passes on that the call in a slot has something new.
+func (p *Pool) deliver(slot uint64, finished bool) {
+	call := (*p.calls.Load())[slot]
+	if finished {
+		p.finished(call)
+	}
+	call.notify(finished)
 }

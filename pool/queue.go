@@ -1,6 +1,23 @@
 package pool
 
-import "github.com/seed-a2d07992/wsgi/internal/cpython"
+import (
+	"time"
+
+	"github.com/seed-a2d07992/wsgi/internal/cpython"
+)
+
+const (
+	// wakeTime is what it is taken to cost to wake an interpreter whose workers
+	// all sleep: the wake-up itself, some 25 microseconds on a virtual machine,
+	// and what two threads that share a machine with the Go side's cost each
+	// other. Short requests are better served by one interpreter that is awake.
+	wakeTime = 100 * time.Microsecond
+
+	// handTime is how much work an interpreter may have at hand, and maxAtHand
+	// how many requests, where those are short.
+	handTime  = 500 * time.Microsecond
+	maxAtHand = 64
+)
 
 // A callList is a list of calls in the order in which they came.
 type callList struct {
@@ -60,19 +77,39 @@ func (c *Call) Start() error {
 	}
 	p.assign(c, m)
 	p.mu.Unlock()
+	c.short = m.interpreter.Gauges().Service <= pollTime
 	return p.submit(c, m)
 }
 
-// choose returns the interpreter with the fewest requests in flight, or nil
+// choose returns the interpreter that is likely to start a request first, or nil
 // where each has all that it may have at hand. Called with mu held.
 func (p *Pool) choose() *member {
 	var best *member
+	var least time.Duration
 	for _, m := range p.members {
-		if m.inFlight < m.capacity && (best == nil || m.inFlight < best.inFlight) {
-			best = m
+		g := m.interpreter.Gauges()
+		if m.inFlight >= m.limit(g.Service) {
+			continue
+		}
+		wait := wakeTime
+		if g.Idle < p.threads {
+			wait = time.Duration(p.threads-g.Idle-g.Spinning+g.Queued) * g.Service
+		}
+		if best == nil || wait < least || wait == least && m.inFlight < best.inFlight {
+			best, least = m, wait
 		}
 	}
 	return best
+}
+
+// limit is how many requests an interpreter may have in flight: as many as it
+// has threads, as many again that wait at hand, so that a worker that is done
+// need not wait for Go, and of short ones what it does in a few wake-ups' time.
+func (m *member) limit(service time.Duration) int {
+	if service <= 0 {
+		return m.capacity
+	}
+	return max(m.capacity, min(int(handTime/service), maxAtHand))
 }
 
 func (p *Pool) assign(c *Call, m *member) {
@@ -83,11 +120,15 @@ func (p *Pool) assign(c *Call, m *member) {
 
 // submit hands an assigned call to its interpreter.
 func (p *Pool) submit(c *Call, m *member) error {
-	err := m.interpreter.Submit(c.request, c.Environ.buf)
+	left, err := m.interpreter.Submit(c.request, c.Environ.buf)
 	if err != nil {
 		p.unassign(m)
+		return err
 	}
-	return err
+	if left {
+		p.guard.watch()
+	}
+	return nil
 }
 
 // unassign takes note that a call that was assigned will never run.

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -91,6 +92,10 @@ func (p *Pool) makeInterpreters(rt *cpython.Runtime, settings []string, mode Iso
 		Main:      cpython.Main,
 		SharedGIL: cpython.SharedGIL,
 	}[mode]
+	var spin time.Duration
+	if canPoll() {
+		spin = spinTime
+	}
 	var interpreters []*cpython.Interpreter
 	for i := range count {
 		it, err := rt.NewInterpreter(p.completions, cpython.InterpreterConfig{
@@ -99,6 +104,7 @@ func (p *Pool) makeInterpreters(rt *cpython.Runtime, settings []string, mode Iso
 			Threads:   threads,
 			Settings:  settings,
 			Keys:      wellKnownKeys,
+			Spin:      spin,
 		})
 		if err != nil {
 			free(interpreters)

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 )
 
 // ErrUnsupported is the error of everything here where the package was built
@@ -41,6 +42,18 @@ type InterpreterConfig struct {
 	Threads   int      // workers, at least 1
 	Settings  []string // for bootstrap.py: keys and values in turn
 	Keys      []string // the well-known environ keys, by their number
+
+	// For how long, at most, a worker looks for its next request before it
+	// sleeps.
+	Spin time.Duration
+}
+
+// Gauges say what an interpreter is at, each of them at a moment of its own.
+type Gauges struct {
+	Queued   int           // requests that no worker has taken yet
+	Idle     int           // workers that sleep
+	Spinning int           // workers that look for a request
+	Service  time.Duration // what a request takes, of late
 }
 
 // A RecordKind says what a Record holds.

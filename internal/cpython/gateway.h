@@ -156,12 +156,20 @@ int wsgi_request_reserve_ring(struct wsgi_request *request, size_t size);
 /* wsgi_request_wake wakes whoever waits for a change that Go has published. */
 void wsgi_request_wake(struct wsgi_request *request);
 
-enum { WSGI_SUBMIT_NO_MEMORY = -1, WSGI_SUBMIT_STOPPING = -2 };
+enum { WSGI_SUBMIT_LEFT = 1, WSGI_SUBMIT_NO_MEMORY = -1, WSGI_SUBMIT_STOPPING = -2 };
 
 /* wsgi_request_submit copies the environ and queues the request on an
- * interpreter: 0, or one of the above where it has queued nothing. */
+ * interpreter: 0, or one of the negative values above where it has queued
+ * nothing. WSGI_SUBMIT_LEFT tells that it has woken nobody, since a worker that
+ * is awake is likely to take the request before one that is not could: somebody
+ * has to call wsgi_interpreter_nudge after a while, lest that worker be stuck in
+ * a long request. */
 int wsgi_request_submit(struct wsgi_request *request, struct wsgi_interpreter *interpreter,
 			const void *environ, size_t environ_size);
+/* wsgi_interpreter_nudge wakes an idle worker, a peer's at need, if there are
+ * requests queued and no worker has taken one for a while. It returns 1 where it
+ * should be called again. */
+int wsgi_interpreter_nudge(struct wsgi_interpreter *interpreter);
 /* wsgi_request_withdraw takes a request back that no worker has started: 1 if
  * it did, 0 if the request is running or over. */
 int wsgi_request_withdraw(struct wsgi_request *request);
@@ -174,6 +182,14 @@ enum wsgi_isolation {
 	WSGI_ISOLATION_SHARED_GIL,
 };
 
+/* What an interpreter is at: all atomic, set by C. */
+struct wsgi_gauges {
+	uint32_t queued;   /* requests that no worker has taken yet */
+	uint32_t idle;     /* workers that sleep */
+	uint32_t spinning; /* workers that look for a request without sleeping */
+	uint32_t service;  /* nanoseconds that a request takes, of late */
+};
+
 /* A list of strings, as the settings cross to Python. */
 struct wsgi_strings {
 	const char *data; /* one after another */
@@ -182,8 +198,9 @@ struct wsgi_strings {
 };
 
 /* wsgi_interpreter_new prepares an interpreter and starts nothing. bootstrap
- * is the Python source that sets it up; keys are the well-known environ keys. */
-struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int threads,
+ * is the Python source that sets it up; keys are the well-known environ keys.
+ * A worker looks for a next request for up to spin nanoseconds before it sleeps. */
+struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int threads, uint64_t spin,
 					      struct wsgi_completions *completions,
 					      const char *bootstrap,
 					      const struct wsgi_strings *settings,
@@ -191,6 +208,8 @@ struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int thr
 /* wsgi_interpreter_start creates it, loads the application and starts its
  * workers; it blocks until they are ready. */
 char *wsgi_interpreter_start(struct wsgi_interpreter *interpreter);
+/* wsgi_interpreter_gauges are readable as long as the interpreter isn't freed. */
+struct wsgi_gauges *wsgi_interpreter_gauges(struct wsgi_interpreter *interpreter);
 /* wsgi_interpreter_set_peers lets two interpreters' idle workers start requests
  * that wait on the other. */
 char *wsgi_interpreter_set_peers(struct wsgi_interpreter *interpreter,

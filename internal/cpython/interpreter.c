@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "interpreter.h"
+#include "queue.h"
 #include "request.h"
 #include "worker.h"
 
@@ -39,7 +39,7 @@ static int copy_strings(const struct wsgi_strings *strings, char **data, uint32_
 	return 0;
 }
 
-struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int threads,
+struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int threads, uint64_t spin,
 					      struct wsgi_completions *completions,
 					      const char *bootstrap,
 					      const struct wsgi_strings *settings,
@@ -51,6 +51,7 @@ struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int thr
 	interpreter->isolation = isolation;
 	interpreter->number = number;
 	interpreter->thread_count = threads;
+	interpreter->spin = interpreter->longest_spin = spin;
 	interpreter->completions = completions;
 	pthread_mutex_init(&interpreter->lock, NULL);
 	pthread_cond_init(&interpreter->advanced, NULL);
@@ -91,6 +92,11 @@ void wsgi_interpreter_free(struct wsgi_interpreter *interpreter)
 	free(interpreter->peers);
 	wsgi_text_free(interpreter->error);
 	free(interpreter);
+}
+
+struct wsgi_gauges *wsgi_interpreter_gauges(struct wsgi_interpreter *interpreter)
+{
+	return &interpreter->gauges;
 }
 
 char *wsgi_interpreter_set_peers(struct wsgi_interpreter *interpreter,
@@ -297,7 +303,7 @@ static void *run_first(void *argument)
 		if (failure != 0) {
 			error = wsgi_format("a worker thread can't be created: %s",
 					    strerror(failure));
-			wsgi_workers_stop(interpreter);
+			wsgi_queue_stop(interpreter);
 			wait_for_others(worker);
 		}
 	}
@@ -347,6 +353,6 @@ char *wsgi_interpreter_start(struct wsgi_interpreter *interpreter)
 
 char *wsgi_interpreter_stop(struct wsgi_interpreter *interpreter)
 {
-	wsgi_workers_stop(interpreter);
+	wsgi_queue_stop(interpreter);
 	return join_workers(interpreter);
 }

@@ -8,6 +8,8 @@ package cpython
 
 #cgo noescape wsgi_request_submit
 #cgo nocallback wsgi_request_submit
+#cgo noescape wsgi_interpreter_nudge
+#cgo nocallback wsgi_interpreter_nudge
 #cgo noescape wsgi_request_withdraw
 #cgo nocallback wsgi_request_withdraw
 */
@@ -15,12 +17,15 @@ import "C"
 
 import (
 	"runtime"
+	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
 // An Interpreter runs one application on its own worker threads.
 type Interpreter struct {
-	c *C.struct_wsgi_interpreter
+	c      *C.struct_wsgi_interpreter
+	gauges *C.struct_wsgi_gauges
 }
 
 // NewInterpreter prepares an interpreter, whose requests complete through
@@ -32,11 +37,11 @@ func (rt *Runtime) NewInterpreter(completions *Completions, config InterpreterCo
 	defer pinner.Unpin()
 	settings, keys := packStrings(config.Settings, &pinner), packStrings(config.Keys, &pinner)
 	c := C.wsgi_interpreter_new(C.int(config.Isolation), C.int(config.Number), C.int(config.Threads),
-		completions.c, source, &settings, &keys)
+		C.uint64_t(config.Spin), completions.c, source, &settings, &keys)
 	if c == nil {
 		return nil, ErrNoMemory
 	}
-	return &Interpreter{c: c}, nil
+	return &Interpreter{c: c, gauges: C.wsgi_interpreter_gauges(c)}, nil
 }
 
 func packStrings(list []string, pinner *runtime.Pinner) C.struct_wsgi_strings {
@@ -91,14 +96,34 @@ func (it *Interpreter) Free() {
 	it.c = nil
 }
 
-// Submit queues a request whose environ is packed as pool.Environ packs it.
-func (it *Interpreter) Submit(r *Request, environ []byte) error {
+// Submit queues a request whose environ is packed as pool.Environ packs it. Where
+// left is true no worker was woken, since one that is awake should take the
+// request sooner; then Nudge is to be called after a while.
+func (it *Interpreter) Submit(r *Request, environ []byte) (left bool, err error) {
 	switch C.wsgi_request_submit(r.c, it.c, unsafe.Pointer(unsafe.SliceData(environ)), C.size_t(len(environ))) {
 	case 0:
-		return nil
+		return false, nil
+	case C.WSGI_SUBMIT_LEFT:
+		return true, nil
 	case C.WSGI_SUBMIT_NO_MEMORY:
-		return ErrNoMemory
+		return false, ErrNoMemory
 	default:
-		return ErrStopping
+		return false, ErrStopping
+	}
+}
+
+// Nudge wakes a worker if there are requests that nobody takes. It reports
+// whether it should be called again.
+func (it *Interpreter) Nudge() (again bool) {
+	return C.wsgi_interpreter_nudge(it.c) != 0
+}
+
+// Gauges says what an interpreter is at. It costs no call into C.
+func (it *Interpreter) Gauges() Gauges {
+	return Gauges{
+		Queued:   int(atomic.LoadUint32((*uint32)(&it.gauges.queued))),
+		Idle:     int(atomic.LoadUint32((*uint32)(&it.gauges.idle))),
+		Spinning: int(atomic.LoadUint32((*uint32)(&it.gauges.spinning))),
+		Service:  time.Duration(atomic.LoadUint32((*uint32)(&it.gauges.service))),
 	}
 }

@@ -10,7 +10,8 @@ struct wsgi_worker {
 	struct wsgi_interpreter *interpreter;
 	pthread_t thread;
 	int number;
-	int running; /* thread was created and not yet joined */
+	uint64_t taken_at; /* when it took its request, in nanoseconds */
+	int running;       /* thread was created and not yet joined */
 	PyThreadState *state;
 	pthread_cond_t wake;
 	int idle;                      /* guarded by the interpreter's lock */
@@ -55,14 +56,16 @@ struct wsgi_interpreter {
 	pthread_mutex_t lock;    /* guards all that follows */
 	pthread_cond_t advanced; /* phase or live_workers changed */
 	int phase;
-	char *error; /* why it failed to start, or to end */
-	int stopping;
+	char *error;      /* why it failed to start, or to end */
+	int stopping;     /* also atomic, for a look without the lock */
 	int live_workers; /* beside the first: those attached to the interpreter */
 	struct wsgi_request *queue_head, *queue_tail;
 	struct wsgi_worker *idle;
 	struct wsgi_worker *workers;
-	uint32_t queued;     /* atomic: the queue's length, for a look without the lock */
-	uint32_t idle_count; /* atomic, likewise */
+	struct wsgi_gauges gauges; /* atomic, for a look without the lock */
+	uint64_t taken_at;         /* atomic: when a worker last took a request */
+	uint64_t spin;             /* atomic: how long a worker looks before it sleeps */
+	uint64_t longest_spin;     /* nanoseconds, as all these times */
 
 	uint32_t exchanges; /* atomic: exchange objects alive, which point here */
 

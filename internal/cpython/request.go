@@ -229,14 +229,13 @@ func NewCompletions() (*Completions, error) {
 // Wait blocks until a request may have something new, or returns an error
 // after Close.
 func (completions *Completions) Wait() error {
-	head := (*unsafe.Pointer)(unsafe.Pointer(&completions.c.head))
 	sleeping := (*uint32)(&completions.c.sleeping)
-	if atomic.LoadPointer(head) != nil {
+	if completions.Pending() {
 		return nil
 	}
 	// Said before the last look: the C side looks in the opposite order.
 	announce(sleeping, 1)
-	if atomic.LoadPointer(head) != nil {
+	if completions.Pending() {
 		atomic.StoreUint32(sleeping, 0)
 		return nil
 	}
@@ -244,8 +243,26 @@ func (completions *Completions) Wait() error {
 	return err
 }
 
+// Pending reports whether there is anything to Drain.
+func (completions *Completions) Pending() bool {
+	return atomic.LoadPointer((*unsafe.Pointer)(unsafe.Pointer(&completions.c.head))) != nil
+}
+
+// Claim takes the place of whoever is blocked in Wait, if somebody is: until
+// Disclaim, workers wake nobody, and the caller has to look for what is Pending.
+func (completions *Completions) Claim() bool {
+	return atomic.SwapUint32((*uint32)(&completions.c.sleeping), 0) != 0
+}
+
+// Disclaim gives the place back. Look for what is Pending once more after that:
+// it was posted while nobody was to be woken.
+func (completions *Completions) Disclaim() {
+	announce((*uint32)(&completions.c.sleeping), 1)
+}
+
 // Drain yields the slot of each request that has something new, and whether it
-// has finished. One that has finished is touched by the C side no more.
+// has finished; one that has is touched by the C side no more. Several
+// goroutines may drain at once.
 func (completions *Completions) Drain(yield func(slot uint64, finished bool)) {
 	head := (*unsafe.Pointer)(unsafe.Pointer(&completions.c.head))
 	c := (*C.struct_wsgi_request)(atomic.SwapPointer(head, nil))

@@ -21,11 +21,13 @@ func (*Runtime) NewInterpreter(*Completions, InterpreterConfig) (*Interpreter, e
 
 type Interpreter struct{}
 
-func (*Interpreter) SetPeers([]*Interpreter) error { return ErrUnsupported }
-func (*Interpreter) Start() error                  { return ErrUnsupported }
-func (*Interpreter) Stop() error                   { return ErrUnsupported }
-func (*Interpreter) Free()                         {}
-func (*Interpreter) Submit(*Request, []byte) error { return ErrUnsupported }
+func (*Interpreter) SetPeers([]*Interpreter) error         { return ErrUnsupported }
+func (*Interpreter) Start() error                          { return ErrUnsupported }
+func (*Interpreter) Stop() error                           { return ErrUnsupported }
+func (*Interpreter) Free()                                 {}
+func (*Interpreter) Nudge() bool                           { return false }
+func (*Interpreter) Gauges() Gauges                        { return Gauges{} }
+func (*Interpreter) Submit(*Request, []byte) (bool, error) { return false, ErrUnsupported }
 
 type Record struct {
 	Kind   RecordKind
@@ -58,6 +60,9 @@ type Completions struct{}
 
 func NewCompletions() (*Completions, error)                 { return nil, ErrUnsupported }
 func (*Completions) NewRequest(uint64) (*Request, error)    { return nil, ErrUnsupported }
+func (*Completions) Claim() bool                            { return false }
+func (*Completions) Disclaim()                              {}
+func (*Completions) Pending() bool                          { return false }
 func (*Completions) Wait() error                            { return ErrUnsupported }
 func (*Completions) Drain(func(slot uint64, finished bool)) {}
 func (*Completions) Close() error                           { return nil }

@@ -11,7 +11,5 @@ void wsgi_worker_serve(struct wsgi_worker *worker);
 void wsgi_worker_name(struct wsgi_worker *worker);
 /* wsgi_workers_start starts all workers but the first: 0 or an errno. */
 int wsgi_workers_start(struct wsgi_interpreter *interpreter);
-/* wsgi_workers_stop tells all workers to return once the queue is empty. */
-void wsgi_workers_stop(struct wsgi_interpreter *interpreter);
 
 #endif

@@ -1,0 +1,306 @@
+//go:build cgo && !windows
+
+/* An interpreter's queue, and how its workers find the next request: awake for
+ * as long as one is likely to come soon, asleep otherwise. To wake a thread
+ * takes longer than a short request, so none is woken where one that is awake
+ * will be sooner. */
+#include <sched.h>
+#include <string.h>
+#include <time.h>
+
+#include "queue.h"
+#include "request.h"
+
+enum {
+	/* Workers of which none has taken a request for that long are busy with
+	 * long ones, or wait for something: nanoseconds. */
+	STALL = 100000,
+	/* What is too short to look for a request in: less than falling asleep takes. */
+	SHORTEST_SPIN = 4000,
+	/* The longest service time that is told apart. */
+	LONGEST_SERVICE = 1000000000,
+};
+
+static uint64_t now(void)
+{
+	struct timespec time;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
+
+/* ---- The queue: with the interpreter's lock held ------------------------ */
+
+static void queue_push(struct wsgi_interpreter *interpreter, struct wsgi_request *request)
+{
+	request->next_queued = NULL;
+	request->previous_queued = interpreter->queue_tail;
+	if (interpreter->queue_tail != NULL)
+		interpreter->queue_tail->next_queued = request;
+	else
+		interpreter->queue_head = request;
+	interpreter->queue_tail = request;
+	STORE(&request->queued_on, interpreter);
+	ADD(&interpreter->gauges.queued, 1);
+}
+
+static void queue_remove(struct wsgi_interpreter *interpreter, struct wsgi_request *request)
+{
+	if (request->previous_queued != NULL)
+		request->previous_queued->next_queued = request->next_queued;
+	else
+		interpreter->queue_head = request->next_queued;
+	if (request->next_queued != NULL)
+		request->next_queued->previous_queued = request->previous_queued;
+	else
+		interpreter->queue_tail = request->previous_queued;
+	STORE(&request->queued_on, NULL);
+	ADD(&interpreter->gauges.queued, -1);
+}
+
+static struct wsgi_request *queue_pop(struct wsgi_interpreter *interpreter)
+{
+	struct wsgi_request *request = interpreter->queue_head;
+	if (request != NULL)
+		queue_remove(interpreter, request);
+	return request;
+}
+
+/* idle_pop wakes the worker that went to sleep last: its caches are warm. */
+static int idle_pop(struct wsgi_interpreter *interpreter)
+{
+	struct wsgi_worker *worker = interpreter->idle;
+	if (worker == NULL)
+		return 0;
+	interpreter->idle = worker->next_idle;
+	ADD(&interpreter->gauges.idle, -1);
+	worker->idle = 0;
+	pthread_cond_signal(&worker->wake);
+	return 1;
+}
+
+static void idle_push(struct wsgi_worker *worker)
+{
+	struct wsgi_interpreter *interpreter = worker->interpreter;
+	worker->idle = 1;
+	worker->next_idle = interpreter->idle;
+	interpreter->idle = worker;
+	ADD(&interpreter->gauges.idle, 1);
+}
+
+static void idle_remove(struct wsgi_worker *worker)
+{
+	struct wsgi_worker **link = &worker->interpreter->idle;
+	while (*link != worker)
+		link = &(*link)->next_idle;
+	*link = worker->next_idle;
+	ADD(&worker->interpreter->gauges.idle, -1);
+	worker->idle = 0;
+}
+
+/* ---- What Go calls ------------------------------------------------------ */
+
+/* wake_peer wakes a worker that idles elsewhere and may start what waits here. */
+static int wake_peer(struct wsgi_interpreter *interpreter)
+{
+	int woken = 0;
+	for (size_t i = 0; !woken && i < interpreter->peer_count; i++) {
+		struct wsgi_interpreter *peer = interpreter->peers[i];
+		if (LOAD(&peer->gauges.idle) == 0)
+			continue;
+		pthread_mutex_lock(&peer->lock);
+		woken = idle_pop(peer);
+		pthread_mutex_unlock(&peer->lock);
+	}
+	return woken;
+}
+
+static int somebody_idles(struct wsgi_interpreter *interpreter)
+{
+	int idle = LOAD(&interpreter->gauges.idle) != 0;
+	for (size_t i = 0; !idle && i < interpreter->peer_count; i++)
+		idle = LOAD(&interpreter->peers[i]->gauges.idle) != 0;
+	return idle;
+}
+
+/* is_stalled reports whether no worker is about to take the next request. Those
+ * that are awake look at the queue before they sleep. */
+static int is_stalled(struct wsgi_interpreter *interpreter)
+{
+	if (LOAD(&interpreter->gauges.idle) == (uint32_t)interpreter->thread_count)
+		return 1;
+	return LOAD(&interpreter->gauges.spinning) == 0 &&
+	       now() - LOAD(&interpreter->taken_at) > STALL;
+}
+
+int wsgi_request_submit(struct wsgi_request *request, struct wsgi_interpreter *interpreter,
+			const void *environ, size_t environ_size)
+{
+	if (wsgi_request_set_environ(request, environ, environ_size) != 0)
+		return WSGI_SUBMIT_NO_MEMORY;
+	pthread_mutex_lock(&interpreter->lock);
+	if (interpreter->stopping) {
+		pthread_mutex_unlock(&interpreter->lock);
+		return WSGI_SUBMIT_STOPPING;
+	}
+	queue_push(interpreter, request);
+	int stalled = is_stalled(interpreter);
+	int woken = stalled && idle_pop(interpreter);
+	pthread_mutex_unlock(&interpreter->lock);
+	if (woken || (stalled && wake_peer(interpreter)) || !somebody_idles(interpreter))
+		return 0;
+	return WSGI_SUBMIT_LEFT;
+}
+
+int wsgi_interpreter_nudge(struct wsgi_interpreter *interpreter)
+{
+	if (LOAD(&interpreter->gauges.queued) == 0)
+		return 0;
+	pthread_mutex_lock(&interpreter->lock);
+	int stalled = interpreter->queue_head != NULL && is_stalled(interpreter);
+	int woken = stalled && idle_pop(interpreter);
+	pthread_mutex_unlock(&interpreter->lock);
+	if (stalled && !woken)
+		wake_peer(interpreter);
+	/* One may have been woken for many, and be stuck in the first of them. */
+	return LOAD(&interpreter->gauges.queued) != 0 && somebody_idles(interpreter);
+}
+
+int wsgi_request_withdraw(struct wsgi_request *request)
+{
+	struct wsgi_interpreter *interpreter = LOAD(&request->queued_on);
+	if (interpreter == NULL)
+		return 0;
+	pthread_mutex_lock(&interpreter->lock);
+	int queued = request->queued_on == interpreter;
+	if (queued)
+		queue_remove(interpreter, request);
+	pthread_mutex_unlock(&interpreter->lock);
+	return queued;
+}
+
+/* ---- What a worker calls ------------------------------------------------- */
+
+/* steal takes a request that another interpreter's workers are too busy for. */
+static struct wsgi_request *steal(struct wsgi_interpreter *interpreter)
+{
+	struct wsgi_request *request = NULL;
+	for (size_t i = 0; request == NULL && i < interpreter->peer_count; i++) {
+		struct wsgi_interpreter *peer = interpreter->peers[i];
+		if (LOAD(&peer->gauges.queued) == 0)
+			continue;
+		pthread_mutex_lock(&peer->lock);
+		request = queue_pop(peer);
+		pthread_mutex_unlock(&peer->lock);
+	}
+	return request;
+}
+
+static int peers_have_work(struct wsgi_interpreter *interpreter)
+{
+	for (size_t i = 0; i < interpreter->peer_count; i++) {
+		if (LOAD(&interpreter->peers[i]->gauges.queued) != 0)
+			return 1;
+	}
+	return 0;
+}
+
+/* wait_request sleeps until there is a request, or returns NULL when the
+ * interpreter stops. No GIL may be held. */
+static struct wsgi_request *wait_request(struct wsgi_worker *worker)
+{
+	struct wsgi_interpreter *interpreter = worker->interpreter;
+	struct wsgi_request *request = NULL;
+	pthread_mutex_lock(&interpreter->lock);
+	for (;;) {
+		request = queue_pop(interpreter);
+		if (request != NULL || interpreter->stopping)
+			break;
+		/* Idle first and then a last look at the others: a request queued in
+		 * between finds this worker idle and wakes it. */
+		idle_push(worker);
+		pthread_mutex_unlock(&interpreter->lock);
+		if (peers_have_work(interpreter))
+			request = steal(interpreter);
+		pthread_mutex_lock(&interpreter->lock);
+		if (request != NULL) {
+			if (worker->idle)
+				idle_remove(worker);
+			else if (interpreter->queue_head != NULL)
+				idle_pop(interpreter); /* hand on the wake-up */
+			break;
+		}
+		uint64_t asleep = now();
+		while (worker->idle)
+			pthread_cond_wait(&worker->wake, &interpreter->lock);
+		if (now() - asleep < interpreter->longest_spin)
+			STORE(&interpreter->spin, interpreter->longest_spin);
+		/* Woken for a request here, or for one of a peer's. */
+		if (interpreter->queue_head == NULL && !interpreter->stopping) {
+			pthread_mutex_unlock(&interpreter->lock);
+			request = steal(interpreter);
+			pthread_mutex_lock(&interpreter->lock);
+			if (request != NULL)
+				break;
+		}
+	}
+	pthread_mutex_unlock(&interpreter->lock);
+	return request;
+}
+
+/* spin waits for a request without sleeping, and so without a wake-up, for as
+ * long as that has been worth it of late: where nothing comes the time is halved
+ * until none is left, and it is set again where a worker that has fallen asleep
+ * is woken within it. Others get the processor meanwhile. One worker of an
+ * interpreter does this at a time. No GIL may be held. */
+static void spin(struct wsgi_interpreter *interpreter)
+{
+	uint64_t time = LOAD(&interpreter->spin);
+	if (time == 0 || EXCHANGE(&interpreter->gauges.spinning, 1) != 0)
+		return;
+	uint64_t end = now() + time;
+	while (LOAD(&interpreter->gauges.queued) == 0 && !LOAD(&interpreter->stopping) &&
+	       now() < end)
+		sched_yield();
+	if (LOAD(&interpreter->gauges.queued) == 0)
+		STORE(&interpreter->spin, time / 2 < SHORTEST_SPIN ? 0 : time / 2);
+	STORE(&interpreter->gauges.spinning, 0);
+}
+
+struct wsgi_request *wsgi_queue_next(struct wsgi_worker *worker)
+{
+	struct wsgi_interpreter *interpreter = worker->interpreter;
+	struct wsgi_request *request = NULL;
+	if (LOAD(&interpreter->gauges.queued) != 0 &&
+	    pthread_mutex_trylock(&interpreter->lock) == 0) {
+		request = queue_pop(interpreter);
+		pthread_mutex_unlock(&interpreter->lock);
+	}
+	if (request == NULL) {
+		py.PyEval_SaveThread();
+		spin(interpreter);
+		request = wait_request(worker);
+		py.PyEval_RestoreThread(worker->state);
+	}
+	worker->taken_at = now();
+	STORE(&interpreter->taken_at, worker->taken_at);
+	return request;
+}
+
+void wsgi_queue_done(struct wsgi_worker *worker)
+{
+	/* A moving mean, of which workers may overwrite each other's part. */
+	uint32_t *service = &worker->interpreter->gauges.service;
+	uint64_t took = now() - worker->taken_at, mean = LOAD(service);
+	if (took > LONGEST_SERVICE)
+		took = LONGEST_SERVICE;
+	STORE(service, (uint32_t)(mean - mean / 8 + took / 8));
+}
+
+void wsgi_queue_stop(struct wsgi_interpreter *interpreter)
+{
+	pthread_mutex_lock(&interpreter->lock);
+	STORE(&interpreter->stopping, 1);
+	while (idle_pop(interpreter)) {
+	}
+	pthread_mutex_unlock(&interpreter->lock);
+}
