@@ -11,7 +11,7 @@ SHELL := /bin/bash
 ADDR ?= 127.0.0.1:8080
 CLANG_FORMAT_VERSION := 21.1.8
 
-MODULES := . embedded examples
+MODULES := . embedded examples internal/hosttest
 EMBEDDED_PYTHON = $$(go -C embedded run ./cmd/embedded-python)
 C_FILES = $$(git ls-files -co --exclude-standard '*.c' '*.h')
 GO_FILES = $$(git ls-files -co --exclude-standard '*.go')
@@ -36,7 +36,7 @@ demo:
 # ---- Tests
 
 .PHONY: test
-test: test-embedded test-system test-debug test-modules
+test: test-embedded test-system test-debug test-host test-modules
 	@scripts/skipped
 
 .PHONY: test-embedded
@@ -67,6 +67,16 @@ test-system: test-binaries test-packages .build/venv-system/made
 test-debug: test-binaries test-packages
 	@echo '== The same on a debug build of it, which counts references'
 	@if python=$$(scripts/python debug); then WSGI_TEST_SECOND_PYTHON="$(EMBEDDED_PYTHON)" scripts/test-binaries "$$python"; else [[ -z $${CI-} ]]; fi
+
+# These are linked to libpython, and to one of the Linux kind.
+.PHONY: test-host
+test-host: .build/log test-packages
+	@echo '== In programs that run Python already'
+	@set -- "$$(scripts/python system)" "$(EMBEDDED_PYTHON)"; \
+	if [[ $$(uname) == Linux ]]; then \
+		scripts/test-host "$$1" "$$2" 2>&1 | tee .build/log/host.log | $(RESULTS); \
+		scripts/test-host "$$2" "$$1" 2>&1 | tee -a .build/log/host.log | $(RESULTS); \
+	fi
 
 .PHONY: test-modules
 test-modules: .build/log

@@ -26,8 +26,9 @@ char *wsgi_python_loaded(void);
 char *wsgi_python_load(const char *path, int object_size);
 const char *wsgi_python_version(void);
 /* wsgi_python_start initialises the loaded libpython on a thread of its own,
- * or joins it if the host has initialised it already: then *joined is 1. */
-char *wsgi_python_start(const char *program_name, int minor, int *joined);
+ * or joins it if the host has initialised it already: then *joined is 1. With
+ * an error *again is 1 where another call may succeed. */
+char *wsgi_python_start(const char *program_name, int minor, int *joined, int *again);
 
 /* ---- Requests ---------------------------------------------------------- */
 

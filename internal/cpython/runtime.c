@@ -14,7 +14,7 @@
 
 #include "interpreter.h"
 
-enum { STACK_SIZE = 16 << 20, HOST_GIL_SECONDS = 10 };
+enum { STACK_SIZE = 16 << 20, HOST_GIL_SECONDS = 5 };
 
 pthread_mutex_t wsgi_lifecycle = PTHREAD_MUTEX_INITIALIZER;
 
@@ -54,6 +54,7 @@ int wsgi_thread_start(pthread_t *thread, void *(*run)(void *), void *argument)
 struct start {
 	const char *program_name;
 	char *error;
+	int found; /* it was initialised already, by a host */
 	int done, joined;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -124,7 +125,7 @@ static void *run_python(void *argument)
 	struct start *start = argument;
 	char *error = NULL;
 	PyThreadState *state;
-	int joined = py.Py_IsInitialized();
+	int joined = start->found;
 	if (joined) {
 		/* The host's interpreter: wait for its GIL, which a host that never
 		 * lets go of it would make a wait for ever. The waiter has a limit. */
@@ -145,7 +146,8 @@ static void *run_python(void *argument)
 	wsgi_python_read_exceptions();
 	wsgi_interpreter_joined(joined);
 	if (!joined) {
-		/* Imported here, so that this thread is the main one for it too. */
+		/* Imported here, so that this thread is the main one for it too. In a
+		 * host's Python that would keep Py_FinalizeEx waiting for its end. */
 		PyObject *threading = py.PyImport_ImportModule("threading");
 		if (threading != NULL)
 			py.Py_DecRef(threading);
@@ -164,49 +166,63 @@ static void *run_python(void *argument)
 	return NULL;
 }
 
-char *wsgi_python_start(const char *program_name, int minor, int *joined)
+/* begin starts the thread that initialises or joins Python. */
+static struct start *begin(const char *program_name, char **error)
 {
-	py.minor = minor;
-	/* Outlives this call: a host that holds its GIL leaves the thread waiting. */
 	struct start *start = calloc(1, sizeof *start);
 	char *name = strdup(program_name);
 	pthread_t thread;
 	if (start == NULL || name == NULL) {
-		free(start);
-		free(name);
-		return wsgi_text_no_memory();
+		*error = wsgi_text_no_memory();
+	} else {
+		start->program_name = name;
+		start->found = py.Py_IsInitialized();
+		pthread_mutex_init(&start->lock, NULL);
+		pthread_cond_init(&start->changed, NULL);
+		int failure = wsgi_thread_start(&thread, run_python, start);
+		if (failure == 0) {
+			pthread_detach(thread);
+			return start;
+		}
+		*error = wsgi_format("Python's thread can't be created: %s", strerror(failure));
 	}
-	start->program_name = name;
-	pthread_mutex_init(&start->lock, NULL);
-	pthread_cond_init(&start->changed, NULL);
-	int found = py.Py_IsInitialized();
-	int failure = wsgi_thread_start(&thread, run_python, start);
-	if (failure != 0) {
-		free(name);
-		free(start);
-		return wsgi_format("Python's thread can't be created: %s", strerror(failure));
-	}
-	pthread_detach(thread);
+	free(name);
+	free(start);
+	return NULL;
+}
+
+char *wsgi_python_start(const char *program_name, int minor, int *joined, int *again)
+{
+	/* Outlives a call that finds the host's GIL held: the thread goes on
+	 * waiting for it, and a later call waits for the same thread. Calls are
+	 * serialised by Go. */
+	static struct start *start;
+	char *error = NULL;
+	py.minor = minor;
+	if (start == NULL && (start = begin(program_name, &error)) == NULL)
+		return error;
 
 	struct timespec limit;
 	clock_gettime(CLOCK_REALTIME, &limit);
 	limit.tv_sec += HOST_GIL_SECONDS;
-	char *error = NULL;
 	pthread_mutex_lock(&start->lock);
 	while (!start->done) {
 		/* Only a host's GIL is waited for with a limit: our own start may be slow. */
-		int result = found ? pthread_cond_timedwait(&start->changed, &start->lock, &limit)
-				   : pthread_cond_wait(&start->changed, &start->lock);
+		int result = start->found
+				     ? pthread_cond_timedwait(&start->changed, &start->lock, &limit)
+				     : pthread_cond_wait(&start->changed, &start->lock);
 		if (result == ETIMEDOUT && !start->done) {
 			error = wsgi_format("the host program has initialised Python and holds its "
 					    "GIL for over %d s: it must call PyEval_SaveThread() "
 					    "before it starts an application here",
 					    HOST_GIL_SECONDS);
+			*again = 1;
 			break;
 		}
 	}
 	if (error == NULL) {
 		error = start->error;
+		start->error = NULL;
 		*joined = start->joined;
 	}
 	pthread_mutex_unlock(&start->lock);

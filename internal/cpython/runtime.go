@@ -50,35 +50,39 @@ func Start(inst *Installation) (*Runtime, error) {
 	if loaded := takeString(C.wsgi_python_loaded()); loaded != "" && !sameFile(loaded, inst.Library) {
 		return nil, &LibraryConflictError{Loaded: loaded, Wanted: inst.Library}
 	}
-	rt, err := start(inst)
+	rt, again, err := start(inst)
 	if err != nil {
-		failed = fmt.Errorf("starting %s: %w", inst.Library, err)
-		return nil, failed
+		err = fmt.Errorf("starting %s: %w", inst.Library, err)
+		if !again {
+			failed = err
+		}
+		return nil, err
 	}
 	current = rt
 	return rt, nil
 }
 
-func start(inst *Installation) (*Runtime, error) {
+// start says with an error whether another call may have more success.
+func start(inst *Installation) (rt *Runtime, again bool, err error) {
 	library := C.CString(inst.Library)
 	defer C.free(unsafe.Pointer(library))
 	if err := takeError(C.wsgi_python_load(library, C.int(inst.ObjectSize))); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	version, err := ParseVersion(C.GoString(C.wsgi_python_version()))
 	if err != nil {
-		return nil, fmt.Errorf("the library says of itself: %w", err)
+		return nil, false, fmt.Errorf("the library says of itself: %w", err)
 	}
 	if version != inst.Version {
-		return nil, fmt.Errorf("the library is of Python %v, but %s is Python %v: an installation is mixed up", version, inst.Executable, inst.Version)
+		return nil, false, fmt.Errorf("the library is of Python %v, but %s is Python %v: an installation is mixed up", version, inst.Executable, inst.Version)
 	}
 	name := C.CString(inst.Executable)
 	defer C.free(unsafe.Pointer(name))
-	var joined C.int
-	if err := takeError(C.wsgi_python_start(name, C.int(version.Minor), &joined)); err != nil {
-		return nil, err
+	var joined, retry C.int
+	if err := takeError(C.wsgi_python_start(name, C.int(version.Minor), &joined, &retry)); err != nil {
+		return nil, retry != 0, err
 	}
-	return &Runtime{Library: inst.Library, Version: version, Joined: joined != 0}, nil
+	return &Runtime{Library: inst.Library, Version: version, Joined: joined != 0}, false, nil
 }
 
 // takeString copies a string of the C side's and frees it.
