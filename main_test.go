@@ -408,11 +408,15 @@ func (l *logs) Wait(t testing.TB, text string) logRecord {
 	}
 }
 
+// remains is what an application's start warns of on Pythons before 3.14, where
+// the process has ended interpreters already, as the tests do all the time.
+const remains = "each leaves memory behind on Python before 3.14"
+
 // expectQuiet fails the test where something was logged at Warn or above.
 func (l *logs) expectQuiet(t testing.TB) {
 	t.Helper()
 	for _, r := range l.All() {
-		if r.Level >= slog.LevelWarn {
+		if r.Level >= slog.LevelWarn && !strings.Contains(r.Message, remains) {
 			t.Errorf("logged: %v", r)
 		}
 	}

@@ -106,7 +106,10 @@ func New(config Config) (*Pool, error) {
 	return p, nil
 }
 
-func (p *Pool) stopInterpreter(it *cpython.Interpreter) {
+func (p *Pool) stopInterpreter(it *cpython.Interpreter, mode Isolation) {
+	if mode != Main {
+		endedInterpreters.Add(1)
+	}
 	if err := it.Stop(); err != nil {
 		p.config.Logger.Warn("wsgi: an interpreter could not be ended and stays in memory", "reason", err.Error())
 	}
@@ -179,7 +182,7 @@ func (p *Pool) end() {
 	<-p.idle
 	var group sync.WaitGroup
 	for _, m := range p.members {
-		group.Go(func() { p.stopInterpreter(m.interpreter) })
+		group.Go(func() { p.stopInterpreter(m.interpreter, p.isolation) })
 	}
 	group.Wait()
 	p.completions.Close()

@@ -40,6 +40,7 @@ func lastLine(text string) string {
 // then the others. The first error stops those that did start.
 func (p *Pool) startMode(rt *cpython.Runtime, settings []string, mode Isolation, probe bool) error {
 	count, threads := p.config.size(mode)
+	p.warnOfRemains(rt.Version, mode)
 	settings = append(settings[:len(settings):len(settings)],
 		"multithread", flag(threads > 1),
 		"multiprocess", flag(count > 1),
@@ -70,7 +71,7 @@ func (p *Pool) startMode(rt *cpython.Runtime, settings []string, mode Isolation,
 	if err != nil {
 		for i, it := range interpreters {
 			if started[i] {
-				p.stopInterpreter(it)
+				p.stopInterpreter(it, mode)
 			}
 		}
 		free(interpreters)
