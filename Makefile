@@ -11,7 +11,7 @@ SHELL := /bin/bash
 ADDR ?= 127.0.0.1:8080
 CLANG_FORMAT_VERSION := 21.1.8
 
-MODULES := . embedded examples internal/hosttest
+MODULES := . embedded examples bench internal/hosttest
 EMBEDDED_PYTHON = $$(go -C embedded run ./cmd/embedded-python)
 C_FILES = $$(git ls-files -co --exclude-standard '*.c' '*.h')
 GO_FILES = $$(git ls-files -co --exclude-standard '*.go')
@@ -22,6 +22,7 @@ help:
 	@echo 'make demo      serve examples/flask at http://$(ADDR)/ (another address: ADDR=)'
 	@echo 'make test      run all tests on the embedded CPython and the system'\''s Python'
 	@echo 'make test-all  run the root module'\''s tests on every Python of this machine'
+	@echo 'make bench     measure side by side with what else could be done'
 	@echo 'make lint      check the format and what vet, staticcheck and the C compiler say'
 	@echo 'make fmt       format Go and C'
 	@echo 'make clean     remove .build'
@@ -83,6 +84,7 @@ test-modules: .build/log
 	@echo '== The nested modules'
 	cd embedded && go vet ./... && go test -count=1 -v -timeout 15m ./... 2>&1 | tee ../.build/log/modules.log | awk -f ../scripts/results.awk
 	cd examples && go vet ./... && go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee -a ../.build/log/modules.log | awk -f ../scripts/results.awk
+	cd bench && go vet ./... && go test -count=1 -v ./... 2>&1 | tee -a ../.build/log/modules.log | awk -f ../scripts/results.awk
 
 # Each Python gets a process of its own: a process can load only one.
 .PHONY: test-all
@@ -107,6 +109,31 @@ test-binaries: .build/log
 	rm -rf $(@D)
 	"$$(scripts/python system)" -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+# ---- Benchmarks
+
+# Each figure is a ratio of two that are measured in turns. The whole takes some
+# twenty minutes and wants a machine that does nothing else; the quick one prints
+# a line for each ratio, and says little more than that all of it works.
+.PHONY: bench bench-quick
+bench: bench-packages
+	cd bench && go run .
+bench-quick: bench-packages
+	cd bench && go run . -quick
+
+.PHONY: bench-packages
+bench-packages: .build/venv-bench/made .build/venv-bench-system/made
+	@scripts/install wrk uwsgi-core uwsgi-plugin-python3
+
+.build/venv-bench/made: bench/requirements.txt
+	go -C embedded run ./cmd/embedded-python -venv ../$(@D) -- -r ../bench/requirements.txt
+	@touch $@
+
+.build/venv-bench-system/made: bench/requirements.txt
+	rm -rf $(@D)
+	"$$(scripts/python system)" -m venv $(@D)
+	grep '^flask=' bench/requirements.txt | $(@D)/bin/pip install --quiet --disable-pip-version-check -r /dev/stdin
 	@touch $@
 
 # ---- Checks without running

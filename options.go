@@ -121,8 +121,9 @@ func WithThreads(n int) Option {
 
 // WithQueue sets how many requests may wait while all workers are busy. One
 // that finds the queue full is answered 503 with Retry-After. The default is
-// 1024. Up to twice as many requests as there are threads are not in this
-// queue: they run, or wait at hand for a worker.
+// 1024. Up to twice as many requests as there are threads, and up to 64 for each
+// interpreter where requests take microseconds, are not in this queue: they run,
+// or wait at hand for a worker.
 func WithQueue(n int) Option {
 	return func(c *config) error {
 		if n < 1 {

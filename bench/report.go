@@ -1,0 +1,180 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// results is what results.json holds.
+type results struct {
+	Date     string        `json:"date"`
+	Machine  string        `json:"machine"`
+	Cores    int           `json:"cores"`
+	Versions []string      `json:"versions"`
+	Rounds   int           `json:"rounds"`
+	Turn     time.Duration `json:"turn_ns"`
+	Ratios   []*ratio      `json:"ratios"`
+}
+
+// report writes the results in the three forms in which they are read.
+func report(dir string, b *bench, measured []*ratio, rounds int, seconds time.Duration) error {
+	res := results{
+		Date:     time.Now().UTC().Format(time.DateOnly),
+		Machine:  machine(),
+		Cores:    b.cores,
+		Versions: b.versions(),
+		Rounds:   rounds,
+		Turn:     seconds * time.Second,
+		Ratios:   measured,
+	}
+	data, err := json.MarshalIndent(res, "", "\t")
+	if err != nil {
+		return err
+	}
+	var picture strings.Builder
+	if err := chart.Execute(&picture, bars(res)); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	for name, content := range map[string]string{
+		"results.json": string(data) + "\n",
+		"results.md":   table(res),
+		"chart.svg":    picture.String(),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func table(res results) string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "Measured on %s: %s, %d cores. %d rounds of %v for each side, in turns; medians, and the range of the rounds. The load generator is on the same cores.\n\n",
+		res.Date, res.Machine, res.Cores, res.Rounds, res.Turn)
+	fmt.Fprintf(&s, "%s.\n\n", strings.Join(res.Versions, ", "))
+	s.WriteString("| | measured | range | target | |\n|---|---|---|---|---|\n")
+	for _, r := range res.Ratios {
+		bound := "≥"
+		if r.AtMost {
+			bound = "≤"
+		}
+		if r.Missing != "" {
+			reason, _, _ := strings.Cut(r.Missing, "\n")
+			fmt.Fprintf(&s, "| %s | missing | %s | %s %g%s | |\n", r.What, reason, bound, r.Target, unit(r))
+			continue
+		}
+		verdict := "short"
+		if r.ok() {
+			verdict = "ok"
+		}
+		fmt.Fprintf(&s, "| %s | %.2f%s | %.2f to %.2f | %s %g%s | %s |\n", r.What, r.Value, unit(r), r.Low, r.High, bound, r.Target, unit(r), verdict)
+	}
+	return s.String()
+}
+
+func unit(r *ratio) string {
+	if r.Unit == "" {
+		return ""
+	}
+	return " " + r.Unit
+}
+
+func machine() string {
+	data, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(data)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+// versions tells what was measured, as far as it can be asked.
+func (b *bench) versions() []string {
+	list := []string{runtime.Version()}
+	script := `import importlib.metadata as m, platform
+print("CPython " + platform.python_version())
+for d in sorted(m.distributions(), key=lambda d: d.name.lower()):
+    if d.name.lower() in ("flask", "django", "gunicorn", "granian", "waitress", "caddysnake", "pyvoy", "werkzeug"):
+        print(d.name + " " + d.version)`
+	out, err := exec.Command(b.bin("python"), "-c", script).Output()
+	if err != nil {
+		return list
+	}
+	for line := range strings.Lines(string(out)) {
+		list = append(list, strings.TrimSpace(line))
+	}
+	if out, err := exec.Command("uwsgi", "--version").Output(); err == nil {
+		list = append(list, "uWSGI "+strings.TrimSpace(string(out))+" (on Debian's Python)")
+	}
+	return list
+}
+
+// A bar is one throughput ratio: how often ours goes into theirs.
+type bar struct {
+	Y, TextY, Width int
+	Label, Value    string
+}
+
+type picture struct {
+	Width, Height, Left, One int
+	Title                    string
+	Bars                     []bar
+}
+
+// bars draws the ratios of requests per second against the peers.
+func bars(res results) picture {
+	const left, scale, step = 330, 380, 30
+	p := picture{Width: left + scale + 70, Left: left, Title: fmt.Sprintf("Requests per second against each peer (%s, %d cores)", res.Date, res.Cores)}
+	var most float64 = 1
+	for _, r := range res.Ratios {
+		if shown(r) {
+			most = max(most, r.Value)
+		}
+	}
+	y := 50
+	for _, r := range res.Ratios {
+		if !shown(r) {
+			continue
+		}
+		_, label, _ := strings.Cut(r.What, "this / ")
+		subject, _, _ := strings.Cut(r.What, ",")
+		p.Bars = append(p.Bars, bar{Y: y, TextY: y + 14, Width: int(math.Round(r.Value / most * scale)), Label: subject + ": " + label, Value: fmt.Sprintf("%.1f×", r.Value)})
+		y += step
+	}
+	p.One = left + int(math.Round(scale/most))
+	p.Height = y + 10
+	return p
+}
+
+func shown(r *ratio) bool {
+	return r.Missing == "" && !r.AtMost && strings.Contains(r.What, "clients: this / ")
+}
+
+// chart is readable on light and on dark ground: it follows the reader's.
+var chart = template.Must(template.New("chart").Parse(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {{.Width}} {{.Height}}" role="img" aria-label="{{.Title}}">
+<style>
+text { font: 13px system-ui, sans-serif; fill: #1f2328 }
+.title { font-weight: 600 }
+.bar { fill: #2f6fab }
+.one { stroke: #8a8f98; stroke-dasharray: 3 3 }
+@media (prefers-color-scheme: dark) { text { fill: #e6edf3 } .bar { fill: #6cb2f0 } }
+</style>
+<text class="title" x="10" y="24">{{.Title}}</text>
+{{range .Bars}}<text x="{{$.Left}}" y="{{.TextY}}" text-anchor="end" dx="-8">{{.Label}}</text>
+<rect class="bar" x="{{$.Left}}" y="{{.Y}}" width="{{.Width}}" height="20" rx="2"/>
+<text x="{{$.Left}}" dx="{{.Width}}" y="{{.TextY}}"><tspan dx="6">{{.Value}}</tspan></text>
+{{end}}<line class="one" x1="{{.One}}" x2="{{.One}}" y1="40" y2="{{.Height}}"/>
+</svg>
+`))

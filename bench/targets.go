@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A target is a way to serve an application, and the processes that do.
+type target struct {
+	Name     string
+	commands [][]string // the last one listens on addr
+	addr     string
+	env      []string
+
+	running []*exec.Cmd
+	output  bytes.Buffer
+	err     error // why it is missing
+}
+
+// bench is what the targets are made with.
+type bench struct {
+	dir      string // scratch
+	apps     string // the folder of the applications
+	server   string // the compiled command in server
+	venv     string // a virtual environment with the frameworks and the peers
+	database string
+	file     string // of fileSize bytes
+	port     int
+	cores    int
+	form     string // a script for wrk that posts a form
+	gibibyte int64  // a GiB, or less in a quick run
+}
+
+// fileSize is the size of bench.file.
+const fileSize = 100 << 20
+
+func (b *bench) nextAddr() string {
+	b.port++
+	return "127.0.0.1:" + strconv.Itoa(b.port)
+}
+
+func (b *bench) bin(name string) string { return filepath.Join(b.venv, "bin", name) }
+
+func (b *bench) new(name string, commands ...[]string) *target {
+	return &target{
+		Name:     name,
+		commands: commands,
+		env: append(os.Environ(), "PYTHONDONTWRITEBYTECODE=", "BENCH_DATABASE="+b.database, "BENCH_FILE="+b.file,
+			"PYTHONPATH="+b.apps),
+	}
+}
+
+// on sets the address that a target's last command listens on.
+func (t *target) on(addr string) *target {
+	t.addr = addr
+	return t
+}
+
+// bare is net/http alone.
+func (b *bench) bare() *target {
+	addr := b.nextAddr()
+	return b.new("net/http", []string{b.server, "-addr", addr}).on(addr)
+}
+
+// this is the library.
+func (b *bench) this(app string, arguments ...string) *target {
+	addr := b.nextAddr()
+	command := append([]string{b.server, "-addr", addr, "-python", b.venv, "-app", filepath.Join(b.apps, app+".py")}, arguments...)
+	return b.new(strings.Join(append([]string{"this"}, arguments...), " "), command).on(addr)
+}
+
+// behind puts a ReverseProxy before a peer.
+func (b *bench) behind(peer func(app, addr string) *target, app string) *target {
+	upstream := peer(app, filepath.Join(b.dir, fmt.Sprintf("%d.sock", b.port)))
+	if upstream.err != nil {
+		return upstream
+	}
+	if upstream.addr != "" && !strings.Contains(upstream.addr, "/") {
+		return &target{Name: upstream.Name, err: fmt.Errorf("not on a Unix socket")}
+	}
+	addr := b.nextAddr()
+	upstream.Name = "ReverseProxy to " + upstream.Name
+	upstream.commands = append(upstream.commands, []string{b.server, "-addr", addr, "-proxy", upstream.addr})
+	return upstream.on(addr)
+}
+
+// ---- The peers, each set up as its documentation advises for this many cores
+
+func bind(addr string) string {
+	if strings.Contains(addr, "/") {
+		return "unix:" + addr
+	}
+	return addr
+}
+
+func (b *bench) gunicornSync(app, addr string) *target {
+	return b.new("gunicorn sync", []string{b.bin("gunicorn"), "--workers", strconv.Itoa(b.cores), "--bind", bind(addr), "--log-level", "warning", app + ":application"}).on(addr)
+}
+
+// gunicornThreads has as many threads in each worker as are asked for.
+func (b *bench) gunicornThreads(threads int) func(app, addr string) *target {
+	return func(app, addr string) *target {
+		return b.new("gunicorn gthread", []string{b.bin("gunicorn"), "--worker-class", "gthread", "--workers", strconv.Itoa(b.cores),
+			"--threads", strconv.Itoa(threads), "--bind", bind(addr), "--log-level", "warning", app + ":application"}).on(addr)
+	}
+}
+
+func (b *bench) granian(app, addr string) *target {
+	command := []string{b.bin("granian"), "--interface", "wsgi", "--workers", strconv.Itoa(b.cores), "--log-level", "error"}
+	if strings.Contains(addr, "/") {
+		command = append(command, "--uds", addr)
+	} else {
+		host, port, _ := net.SplitHostPort(addr)
+		command = append(command, "--host", host, "--port", port)
+	}
+	return b.new("Granian", append(command, app+":application")).on(addr)
+}
+
+func (b *bench) waitress(app, addr string) *target {
+	listen := "--listen=" + addr
+	if strings.Contains(addr, "/") {
+		listen = "--unix-socket=" + addr
+	}
+	return b.new("waitress", []string{b.bin("waitress-serve"), listen, "--threads", strconv.Itoa(4 * b.cores), app + ":application"}).on(addr)
+}
+
+func (b *bench) caddysnake(app, addr string) *target {
+	return b.new("caddysnake", []string{b.bin("caddysnake"), "--server-type", "wsgi", "--app", app + ":application", "--listen", addr,
+		"--workers", strconv.Itoa(b.cores), "--python-path", b.bin("python"), "--working-dir", b.apps}).on(addr)
+}
+
+func (b *bench) pyvoy(app, addr string) *target {
+	host, port, _ := net.SplitHostPort(addr)
+	return b.new("pyvoy", []string{b.bin("pyvoy"), "--interface", "wsgi", "--address", host, "--port", port, "--log-level", "error",
+		app + ":application"}).on(addr)
+}
+
+// uwsgi is Debian's, which runs Debian's Python: PyPI's does not compile on the
+// Python that the others have.
+func (b *bench) uwsgi(app, addr string) *target {
+	if _, err := exec.LookPath("uwsgi"); err != nil {
+		return &target{Name: "uWSGI", err: err}
+	}
+	return b.new("uWSGI", []string{"uwsgi", "--plugin", "python3", "--http-socket", addr, "--master", "--processes", strconv.Itoa(b.cores),
+		"--disable-logging", "--need-app", "--die-on-term", "--listen", "100", "--chdir", b.apps, "--virtualenv", b.venv + "-system",
+		"--module", app + ":application"}).on(addr)
+}
+
+// withOne is the same target with one interpreter or worker.
+func (t *target) withOne(b *bench) *target {
+	addr := b.nextAddr()
+	last := slices.Clone(t.commands[len(t.commands)-1])
+	for i, argument := range last {
+		switch {
+		case argument == t.addr:
+			last[i] = addr
+		case i > 0 && (last[i-1] == "-interpreters" || last[i-1] == "--workers"):
+			last[i] = "1"
+		}
+	}
+	return b.new(t.Name+", one", last).on(addr)
+}
+
+// ---- Running them
+
+// start starts the processes and waits until the target answers path.
+func (t *target) start(ctx context.Context, path string) error {
+	if t.err != nil {
+		return t.err
+	}
+	for i, command := range t.commands {
+		if i > 0 {
+			if err := t.ready(ctx, "unix", t.commands[i][len(command)-1]); err != nil {
+				return err
+			}
+		}
+		cmd := exec.Command(command[0], command[1:]...)
+		cmd.Env = t.env
+		cmd.Stdout, cmd.Stderr = &t.output, &t.output
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		t.running = append(t.running, cmd)
+	}
+	if err := t.ready(ctx, "tcp", t.addr); err != nil {
+		return err
+	}
+	for {
+		resp, err := http.Get("http://" + t.addr + path)
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+			err = fmt.Errorf("%s answered %s", t.Name, resp.Status)
+		}
+		if !t.pause(ctx) {
+			return fmt.Errorf("%w\n%s", err, t.output.String())
+		}
+	}
+}
+
+// ready waits until somebody listens.
+func (t *target) ready(ctx context.Context, network, addr string) error {
+	for {
+		conn, err := net.Dial(network, addr)
+		if err == nil {
+			return conn.Close()
+		}
+		if !t.pause(ctx) {
+			return fmt.Errorf("%s does not listen: %w\n%s", t.Name, err, t.output.String())
+		}
+	}
+}
+
+func (t *target) pause(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(20 * time.Millisecond):
+		return true
+	}
+}
+
+func (t *target) stop() {
+	for _, cmd := range t.running {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait()
+	}
+	t.running = nil
+}
+
+// pss returns the proportional set sizes, in bytes, of the target's processes,
+// those that its commands have started included.
+func (t *target) pss() (sizes []int64) {
+	groups := make(map[int]bool)
+	for _, cmd := range t.running {
+		groups[cmd.Process.Pid] = true
+	}
+	statuses, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, status := range statuses {
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(status)))
+		if group, err := syscall.Getpgid(pid); err != nil || !groups[group] {
+			continue
+		}
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "Pss:" {
+				n, _ := strconv.ParseInt(fields[1], 10, 64)
+				sizes = append(sizes, n<<10)
+			}
+		}
+	}
+	return sizes
+}
