@@ -347,7 +347,7 @@ func (e *exchange) answer(status int) {
 
 // abort ends a response that is not whole, in a way that the client can tell.
 func (e *exchange) abort() {
-	if !e.gone {
+	if !e.gone && e.headed { // a flush would send a head of its own: a 200
 		_ = e.control.Flush() // what there is may still be of use
 	}
 	if !e.hasLength && e.r.ProtoMajor == 1 && e.r.ProtoMinor == 0 && e.headed {
@@ -361,7 +361,11 @@ func (e *exchange) abort() {
 	if _, ok := e.r.Context().Value(http.ServerContextKey).(*http.Server); ok {
 		panic(http.ErrAbortHandler)
 	}
-	// A server that may not recover: fcgi, a test.
+	// A server that may not recover: fcgi, a test. It would make a 200 of nothing.
+	if !e.headed {
+		e.answer(http.StatusInternalServerError)
+		return
+	}
 	e.logRecord(slog.LevelWarn, "wsgi: a response was cut short, which this server can't tell its client")
 }
 

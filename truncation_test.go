@@ -249,6 +249,42 @@ func TestOtherServersGetNoPanic(t *testing.T) {
 	}
 }
 
+// TestAbandonedRequestIsNoEmptySuccess: where nothing was sent when a request's
+// context ended, no head must go out, which would be a 200.
+func TestAbandonedRequestIsNoEmptySuccess(t *testing.T) {
+	s := serveWith(t, func(s *server, app http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithCancel(r.Context())
+			cancel()
+			app.ServeHTTP(w, r.WithContext(ctx))
+		})
+	}, `
+import time
+
+def application(environ, start_response):
+    start_response("200 OK", [])
+    time.sleep(0.001)
+    return iter([b"x"])
+`)
+	for range 20 { // it depends on who comes first: withdrawn or stopped
+		if resp, err := s.Client().Get(s.URL); err == nil {
+			data, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err == nil && string(data) != "x" {
+				t.Fatalf("the client took %s with the body %q for an answer", resp.Status, data)
+			}
+		}
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := httptest.NewRecorder()
+	s.App.ServeHTTP(w, r.WithContext(ctx))
+	if w.Code == 200 && w.Body.String() != "x" {
+		t.Errorf("another server makes %d %q of it", w.Code, w.Body)
+	}
+}
+
 func TestMoreThanTheContentLengthIsCutAndLogged(t *testing.T) {
 	s := servePlain(t, `
 import re
