@@ -8,6 +8,8 @@
 
 int wsgi_buffer_append(struct wsgi_buffer *buffer, const char *data, size_t size)
 {
+	if (size == 0)
+		return 0; /* data may be NULL then, which memcpy must not be given */
 	if (size > buffer->capacity - buffer->size) {
 		size_t capacity = buffer->capacity > 0 ? buffer->capacity : 256;
 		while (capacity - buffer->size < size)

@@ -158,7 +158,7 @@ static int is_sequence(struct wsgi_objects *objects, PyObject *result)
 		flags & Py_TPFLAGS_LIST_SUBCLASS ? objects->type_list : objects->type_tuple;
 	PyObject *type = py.PyObject_Type(result);
 	PyObject *own = py.PyObject_GetAttrString(type, "__iter__");
-	PyObject *inherited = py.PyObject_GetAttrString(base, "__iter__");
+	PyObject *inherited = own != NULL ? py.PyObject_GetAttrString(base, "__iter__") : NULL;
 	int same = own != NULL && own == inherited;
 	py.PyErr_Clear();
 	PyObject *owned[] = {type, own, inherited};

@@ -126,6 +126,30 @@ static void set_phase(struct wsgi_interpreter *interpreter, int phase, char *err
 	pthread_mutex_unlock(&interpreter->lock);
 }
 
+/* destroy_subinterpreter ends the sub-interpreter that this thread is attached
+ * to and detaches it: 0, or -1 where memory is too short for that, with the
+ * thread detached and the interpreter as it was. */
+static int destroy_subinterpreter(PyThreadState *state)
+{
+	/* Before 3.12, Py_EndInterpreter returns with the GIL held and no thread
+	 * state, with which alone it can be let go. */
+	PyThreadState *after = NULL;
+	if (py.minor < 12) {
+		after = py.PyThreadState_New(py.PyInterpreterState_Main());
+		if (after == NULL) {
+			py.PyEval_SaveThread();
+			return -1;
+		}
+	}
+	py.Py_EndInterpreter(state);
+	if (after != NULL) {
+		py.PyThreadState_Swap(after);
+		py.PyThreadState_Clear(after);
+		py.PyThreadState_DeleteCurrent();
+	}
+	return 0;
+}
+
 /* create_subinterpreter makes a sub-interpreter and attaches this thread to it. */
 static char *create_subinterpreter(struct wsgi_worker *worker)
 {
@@ -164,12 +188,14 @@ static char *create_subinterpreter(struct wsgi_worker *worker)
 		 * PyGILState_Ensure would enter the main interpreter. One made now
 		 * is the thread's own. */
 		PyThreadState *fresh = py.PyThreadState_New(interpreter->state);
-		if (fresh != NULL) {
-			py.PyThreadState_Swap(fresh);
-			py.PyThreadState_Clear(state);
-			py.PyThreadState_Delete(state);
-			state = fresh;
+		if (fresh == NULL) {
+			destroy_subinterpreter(state);
+			return wsgi_text_no_memory();
 		}
+		py.PyThreadState_Swap(fresh);
+		py.PyThreadState_Clear(state);
+		py.PyThreadState_Delete(state);
+		state = fresh;
 	}
 	worker->state = state;
 	return NULL;
@@ -260,16 +286,9 @@ static char *end_interpreter(struct wsgi_worker *worker)
 
 	pthread_mutex_lock(&wsgi_lifecycle);
 	py.PyEval_RestoreThread(worker->state);
-	py.Py_EndInterpreter(worker->state);
-	if (py.minor < 12) {
-		/* These versions return with the GIL held and no thread state. */
-		PyThreadState *state = py.PyThreadState_New(py.PyInterpreterState_Main());
-		py.PyThreadState_Swap(state);
-		py.PyThreadState_Clear(state);
-		py.PyThreadState_DeleteCurrent();
-	}
+	int failed = destroy_subinterpreter(worker->state) != 0;
 	pthread_mutex_unlock(&wsgi_lifecycle);
-	return NULL;
+	return failed ? wsgi_text_no_memory() : NULL;
 }
 
 static void wait_for_others(struct wsgi_worker *worker)

@@ -59,6 +59,7 @@ struct wsgi_interpreter {
 	char *error;      /* why it failed to start, or to end */
 	int stopping;     /* also atomic, for a look without the lock */
 	int live_workers; /* beside the first: those attached to the interpreter */
+	int starting_workers, stateless_workers; /* of these: have yet to say, can't serve */
 	struct wsgi_request *queue_head, *queue_tail;
 	struct wsgi_worker *idle;
 	struct wsgi_worker *workers;

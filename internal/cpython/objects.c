@@ -16,7 +16,9 @@ char *wsgi_exception_text(struct wsgi_interpreter *interpreter)
 	py.PyErr_NormalizeException(&type, &value, &traceback);
 	PyObject *none = py.Py_BuildValue("");
 	PyObject *text = NULL;
-	if (interpreter->objects.format_exception != NULL)
+	if (none == NULL)
+		py.PyErr_Clear();
+	else if (interpreter->objects.format_exception != NULL)
 		text = py.PyObject_CallFunctionObjArgs(interpreter->objects.format_exception, type,
 						       value != NULL ? value : none,
 						       traceback != NULL ? traceback : none, NULL);
@@ -65,11 +67,12 @@ static PyObject *string_list(const char *data, const uint32_t *sizes, size_t cou
 static int run_bootstrap(struct wsgi_interpreter *interpreter)
 {
 	struct wsgi_objects *objects = &interpreter->objects;
-	objects->bootstrap = py.PyDict_New();
-	PyObject *code = py.Py_CompileString(interpreter->bootstrap, "<wsgi>", Py_file_input);
-	PyObject *name = py.PyUnicode_FromString("wsgi_bootstrap");
-	PyObject *result = NULL;
-	if (objects->bootstrap != NULL && code != NULL && name != NULL &&
+	PyObject *code = NULL, *name = NULL, *result = NULL;
+	/* One after another: nothing may be asked of CPython while an exception is
+	 * set. */
+	if ((objects->bootstrap = py.PyDict_New()) != NULL &&
+	    (code = py.Py_CompileString(interpreter->bootstrap, "<wsgi>", Py_file_input)) != NULL &&
+	    (name = py.PyUnicode_FromString("wsgi_bootstrap")) != NULL &&
 	    py.PyDict_SetItemString(objects->bootstrap, "__builtins__", py.PyEval_GetBuiltins()) ==
 		    0 &&
 	    py.PyDict_SetItemString(objects->bootstrap, "__name__", name) == 0)
@@ -126,42 +129,35 @@ static int make_constants(struct wsgi_interpreter *interpreter)
 	PyObject *io = py.PyImport_ImportModule("io");
 	if (io == NULL)
 		return -1;
-	objects->file_types[0] = py.PyObject_GetAttrString(io, "FileIO");
-	objects->file_types[1] = py.PyObject_GetAttrString(io, "BufferedReader");
-	objects->file_types[2] = py.PyObject_GetAttrString(io, "BufferedRandom");
+	static const char *const names[] = {"FileIO", "BufferedReader", "BufferedRandom"};
+	int found = 1;
+	for (int i = 0; i < 3 && found; i++) {
+		objects->file_types[i] = py.PyObject_GetAttrString(io, names[i]);
+		found = objects->file_types[i] != NULL;
+	}
 	py.Py_DecRef(io);
-	for (int i = 0; i < 3; i++) {
-		if (objects->file_types[i] == NULL)
-			return -1;
-	}
+	if (!found)
+		return -1;
 	PyObject *builtins = py.PyEval_GetBuiltins(); /* borrowed; a dict */
-	const struct {
-		PyObject **slot;
-		PyObject *object;
-	} constants[] = {
-		{&objects->type_list, dict_item(builtins, "list")},
-		{&objects->type_tuple, dict_item(builtins, "tuple")},
-		{&objects->none, py.Py_BuildValue("")},
-		{&objects->empty_bytes, py.PyBytes_FromStringAndSize(NULL, 0)},
-		{&objects->str_close, py.PyUnicode_InternFromString("close")},
-		{&objects->str_fileno, py.PyUnicode_InternFromString("fileno")},
-		{&objects->str_tell, py.PyUnicode_InternFromString("tell")},
-		{&objects->str_input, py.PyUnicode_InternFromString("wsgi.input")},
-		{&objects->str_errors, py.PyUnicode_InternFromString("wsgi.errors")},
-		{&objects->str_early_hints, py.PyUnicode_InternFromString("wsgi.early_hints")},
-		{&objects->type_exchange, wsgi_exchange_type()},
-		{&objects->type_input, wsgi_input_type()},
-		{&objects->type_errors, wsgi_errors_type()},
-		{&objects->type_file, wsgi_file_type()},
-		{&objects->client_gone,
-		 py.PyErr_NewException("wsgi.ClientDisconnected", py.PyExc_OSError, NULL)},
-	};
-	int failed = 0;
-	for (size_t i = 0; i < sizeof constants / sizeof constants[0]; i++) {
-		*constants[i].slot = constants[i].object;
-		failed |= constants[i].object == NULL;
-	}
-	return failed ? -1 : 0;
+	/* One after another, up to the first that fails. */
+#define MAKE(slot, expression) ((objects->slot = (expression)) != NULL)
+	int made = MAKE(type_list, dict_item(builtins, "list")) &&
+		   MAKE(type_tuple, dict_item(builtins, "tuple")) &&
+		   MAKE(none, py.Py_BuildValue("")) &&
+		   MAKE(empty_bytes, py.PyBytes_FromStringAndSize(NULL, 0)) &&
+		   MAKE(str_close, py.PyUnicode_InternFromString("close")) &&
+		   MAKE(str_fileno, py.PyUnicode_InternFromString("fileno")) &&
+		   MAKE(str_tell, py.PyUnicode_InternFromString("tell")) &&
+		   MAKE(str_input, py.PyUnicode_InternFromString("wsgi.input")) &&
+		   MAKE(str_errors, py.PyUnicode_InternFromString("wsgi.errors")) &&
+		   MAKE(str_early_hints, py.PyUnicode_InternFromString("wsgi.early_hints")) &&
+		   MAKE(type_exchange, wsgi_exchange_type()) &&
+		   MAKE(type_input, wsgi_input_type()) && MAKE(type_errors, wsgi_errors_type()) &&
+		   MAKE(type_file, wsgi_file_type()) &&
+		   MAKE(client_gone,
+			py.PyErr_NewException("wsgi.ClientDisconnected", py.PyExc_OSError, NULL));
+#undef MAKE
+	return made ? 0 : -1;
 }
 
 /* make_environ prepares the dict that every environ is a copy of. */
@@ -189,12 +185,11 @@ static int load(struct wsgi_interpreter *interpreter)
 	    (objects->finish = bootstrap_item(interpreter, "finish")) == NULL ||
 	    make_constants(interpreter) != 0 || intern_keys(interpreter) != 0)
 		return -1;
-	PyObject *strings = string_list(interpreter->settings, interpreter->setting_sizes,
-					interpreter->setting_count);
-	PyObject *prepare = bootstrap_item(interpreter, "prepare");
-	PyObject *load_application = bootstrap_item(interpreter, "load_application");
-	PyObject *settings = NULL;
-	if (strings != NULL && prepare != NULL && load_application != NULL &&
+	PyObject *strings = NULL, *prepare = NULL, *load_application = NULL, *settings = NULL;
+	if ((strings = string_list(interpreter->settings, interpreter->setting_sizes,
+				   interpreter->setting_count)) != NULL &&
+	    (prepare = bootstrap_item(interpreter, "prepare")) != NULL &&
+	    (load_application = bootstrap_item(interpreter, "load_application")) != NULL &&
 	    (settings = py.PyObject_CallFunctionObjArgs(prepare, strings, NULL)) != NULL &&
 	    make_environ(interpreter, settings) == 0)
 		objects->application =

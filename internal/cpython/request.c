@@ -151,7 +151,8 @@ int wsgi_request_set_environ(struct wsgi_request *request, const void *environ, 
 {
 	if (reserve(&request->environ, &request->environ_capacity, size) != 0)
 		return -1;
-	memcpy(request->environ, environ, size);
+	if (size > 0)
+		memcpy(request->environ, environ, size);
 	request->environ_size = size;
 	return 0;
 }

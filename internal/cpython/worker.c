@@ -6,6 +6,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* pthread_setname_np */
 #endif
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,11 @@ static void *run_worker(void *argument)
 	struct wsgi_interpreter *interpreter = worker->interpreter;
 	wsgi_worker_name(worker);
 	worker->state = py.PyThreadState_New(interpreter->state);
+	pthread_mutex_lock(&interpreter->lock);
+	interpreter->starting_workers--;
+	interpreter->stateless_workers += worker->state == NULL;
+	pthread_cond_broadcast(&interpreter->advanced);
+	pthread_mutex_unlock(&interpreter->lock);
 	if (worker->state != NULL) {
 		py.PyEval_RestoreThread(worker->state);
 		wsgi_worker_serve(worker);
@@ -61,15 +67,26 @@ int wsgi_workers_start(struct wsgi_interpreter *interpreter)
 		struct wsgi_worker *worker = &interpreter->workers[i];
 		pthread_mutex_lock(&interpreter->lock);
 		interpreter->live_workers++;
+		interpreter->starting_workers++;
 		pthread_mutex_unlock(&interpreter->lock);
 		int error = wsgi_thread_start(&worker->thread, run_worker, worker);
 		if (error != 0) {
 			pthread_mutex_lock(&interpreter->lock);
 			interpreter->live_workers--;
+			interpreter->starting_workers--;
 			pthread_mutex_unlock(&interpreter->lock);
 			return error;
 		}
 		worker->running = 1;
 	}
-	return 0;
+	/* Each is asked whether it has what it needs: an interpreter that works with
+	 * fewer threads than it was given is no success. */
+	py.PyEval_SaveThread();
+	pthread_mutex_lock(&interpreter->lock);
+	while (interpreter->starting_workers > 0)
+		pthread_cond_wait(&interpreter->advanced, &interpreter->lock);
+	int error = interpreter->stateless_workers > 0 ? ENOMEM : 0;
+	pthread_mutex_unlock(&interpreter->lock);
+	py.PyEval_RestoreThread(interpreter->workers[0].state);
+	return error;
 }
