@@ -2,6 +2,7 @@
 #ifndef WSGI_REQUEST_H
 #define WSGI_REQUEST_H
 
+#include "faults.h"
 #include "gateway.h"
 
 /* The atomics of fields that both sides touch, as gateway.h marks them. */

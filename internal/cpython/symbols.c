@@ -12,6 +12,7 @@
 #include "gateway.h"
 #include "symbols.h"
 
+#undef py /* the table itself, with faults or without */
 struct wsgi_python py;
 
 struct symbol {

@@ -11,6 +11,8 @@
 #include <sys/types.h>
 #include <wchar.h>
 
+#include "faults.h"
+
 typedef struct wsgi_py_object PyObject;
 typedef struct wsgi_py_thread_state PyThreadState;
 typedef struct wsgi_py_interpreter_state PyInterpreterState;
@@ -202,6 +204,11 @@ struct wsgi_python {
 
 /* The one libpython of the process. Filled once, before any worker starts. */
 extern struct wsgi_python py;
+
+#ifdef WSGI_FAULTS
+struct wsgi_python *wsgi_faulty_python(void);
+#define py (*wsgi_faulty_python())
+#endif
 
 /* wsgi_object_data returns the C data of an instance of one of our types,
  * which lies behind the header that only CPython knows. */

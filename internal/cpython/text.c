@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "faults.h"
 #include "gateway.h"
 
 static char no_memory[] = "out of memory";
