@@ -384,6 +384,13 @@ func (l *logs) All() []logRecord {
 	return append([]logRecord(nil), l.records...)
 }
 
+// clear forgets the records so far.
+func (l *logs) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records = nil
+}
+
 // With returns the records so far whose message contains text.
 func (l *logs) With(text string) []logRecord {
 	var found []logRecord
