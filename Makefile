@@ -10,6 +10,7 @@ SHELL := /bin/bash
 
 ADDR ?= 127.0.0.1:8080
 CLANG_FORMAT_VERSION := 21.1.8
+FUZZTIME ?= 10s
 
 MODULES := . embedded examples bench internal/hosttest
 EMBEDDED_PYTHON = $$(go -C embedded run ./cmd/embedded-python)
@@ -21,6 +22,7 @@ RESULTS := awk -f scripts/results.awk
 help:
 	@echo 'make demo      serve examples/flask at http://$(ADDR)/ (another address: ADDR=)'
 	@echo 'make test      run all tests on the embedded CPython and the system'\''s Python'
+	@echo 'make fuzz      look for bad input for FUZZTIME=$(FUZZTIME) and target'
 	@echo 'make test-all  run the root module'\''s tests on every Python of this machine'
 	@echo 'make bench     measure side by side with what else could be done'
 	@echo 'make lint      check the format and what vet, staticcheck and the C compiler say'
@@ -37,14 +39,13 @@ demo:
 # ---- Tests
 
 .PHONY: test
-test: test-embedded test-system test-debug test-host test-modules
+test: test-embedded test-system test-debug test-host test-sanitizers fuzz test-modules
 	@scripts/skipped
 
 .PHONY: test-embedded
-test-embedded: .build/log test-packages
+test-embedded: .build/log test-packages .build/venv-embedded/made
 	@echo '== The root module on the embedded CPython'
 	go vet ./...
-	go -C embedded run ./cmd/embedded-python -venv ../.build/venv-embedded -- -r ../examples/flask/requirements.txt
 	WSGI_PYTHON="$(EMBEDDED_PYTHON)" WSGI_TEST_VENV="$(CURDIR)/.build/venv-embedded" \
 	WSGI_TEST_SECOND_PYTHON="$$(scripts/python system)" \
 	go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee .build/log/embedded.log | $(RESULTS)
@@ -79,6 +80,34 @@ test-host: .build/log test-packages
 		scripts/test-host "$$2" "$$1" 2>&1 | tee -a .build/log/host.log | $(RESULTS); \
 	fi
 
+# The C side with AddressSanitizer and UndefinedBehaviorSanitizer, and with what
+# makes its allocations and its calls of CPython fail: docs/testing.md says more.
+# What freed memory waits for before it is used again is bounded, so that tests
+# of the process's size still tell something.
+SANITIZERS := CGO_CFLAGS='-O1 -g -fno-omit-frame-pointer -fsanitize=undefined -fno-sanitize-recover=all' \
+	CGO_LDFLAGS='-fsanitize=undefined'
+SANITIZED := env ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=64 \
+	UBSAN_OPTIONS=print_stacktrace=1 TEST_BINARIES=.build/sanitized
+
+.PHONY: test-sanitizers
+test-sanitizers: .build/log test-packages .build/venv-embedded/made
+	@echo '== The C side under sanitizers, and with failures made on purpose'
+	mkdir -p .build/sanitized
+	$(SANITIZERS) go test -vet=off -asan -tags faults -c -o .build/sanitized/ . ./pool ./internal/cpython
+	WSGI_TEST_SECOND_PYTHON="$$(scripts/python system)" TEST_FLAGS=-test.short \
+	$(SANITIZED) scripts/test-binaries "$(EMBEDDED_PYTHON)" "$(CURDIR)/.build/venv-embedded"
+	@if python=$$(scripts/python debug); then \
+		TEST_FLAGS='-test.short -test.run=Fail|Leak' $(SANITIZED) scripts/test-binaries "$$python"; \
+	else [[ -z $${CI-} ]]; fi
+
+.PHONY: fuzz
+fuzz: .build/log
+	@echo '== Fuzzing, for $(FUZZTIME) each'
+	@for target in .:FuzzEnviron .:FuzzScriptName .:FuzzStatusAndHeaders .:FuzzHandler \
+		./uwsgi:FuzzParseVars ./uwsgi:FuzzServer ./uwsgi:FuzzTransport; do \
+		(set -x; WSGI_PYTHON="$(EMBEDDED_PYTHON)" go test -vet=off -run '^$$' -fuzz "^$${target#*:}$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "$${target%:*}"); \
+	done
+
 .PHONY: test-modules
 test-modules: .build/log
 	@echo '== The nested modules'
@@ -104,6 +133,10 @@ test-binaries: .build/log
 
 .build/log:
 	@mkdir -p $@
+
+.build/venv-embedded/made: examples/flask/requirements.txt embedded/go.mod
+	go -C embedded run ./cmd/embedded-python -venv ../$(@D) -- -r ../$<
+	@touch $@
 
 .build/venv-system/made: examples/flask/requirements.txt
 	rm -rf $(@D)
@@ -145,7 +178,7 @@ lint: lint-go lint-c lint-platforms
 lint-go: .build/staticcheck
 	@echo '== Go: gofmt, vet, staticcheck, go.mod'
 	@unformatted=$$(gofmt -l $(GO_FILES)); if [[ $$unformatted ]]; then echo "gofmt would change:" $$unformatted; exit 1; fi
-	@for module in $(MODULES); do (set -x; cd $$module && go vet ./... && "$(CURDIR)/.build/staticcheck" ./... && GOWORK=off go mod tidy -diff); done
+	@for module in $(MODULES); do (set -x; cd $$module && go vet ./... && go vet -tags faults ./... && "$(CURDIR)/.build/staticcheck" ./... && GOWORK=off go mod tidy -diff); done
 
 # These compile everything, cgo aside, for systems that can't be run here.
 .PHONY: lint-platforms
@@ -161,7 +194,8 @@ lint-c: .build/clang-format/pyvenv.cfg
 	.build/clang-format/bin/clang-format --dry-run -Werror $(C_FILES)
 	@for file in $(C_FILES); do \
 		[[ $$file == *.c ]] || continue; \
-		(set -x; $(CC) -std=gnu11 -Wall -Wextra -Werror -fsyntax-only "$$file"); \
+		(set -x; $(CC) -std=gnu11 -Wall -Wextra -Werror -fsyntax-only "$$file"; \
+		$(CC) -DWSGI_FAULTS -std=gnu11 -Wall -Wextra -Werror -fsyntax-only "$$file"); \
 	done
 
 .PHONY: fmt

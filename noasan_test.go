@@ -1,0 +1,5 @@
+//go:build !asan
+
+package wsgi_test
+
+const addressSanitizer = false
