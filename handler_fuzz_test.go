@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -240,20 +241,41 @@ func FuzzHandler(f *testing.F) {
 		f.Add(application, client)
 	}
 	records := &logs{} // of its own, and emptied each time
-	s := servePlain(f, anything, append(one(2), wsgi.WithLogger(slog.New(records)), wsgi.WithBodyBuffer(4096), wsgi.WithResponseBuffer(16384))...)
+	// The requests that have been answered, by their query, and the clients whose
+	// connection the server is done with, by their address: a request that has got
+	// lost on the way is not answered.
+	var ended sync.Map
+	watch := func(s *server, app http.Handler) http.Handler {
+		s.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+			if state == http.StateClosed || state == http.StateHijacked {
+				ended.Store(conn.RemoteAddr().String(), true)
+			}
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer ended.Store(r.URL.RawQuery, true)
+			app.ServeHTTP(w, r)
+		})
+	}
+	s := serveWith(f, watch, anything, append(one(2), wsgi.WithLogger(slog.New(records)), wsgi.WithBodyBuffer(4096), wsgi.WithResponseBuffer(16384))...)
 	var number atomic.Int64
 	f.Fuzz(func(t *testing.T, application, client []byte) {
 		if len(application) > 200 || len(client) > 50 {
 			return
 		}
 		records.clear()
+		ended.Clear()
 		key := fmt.Sprint(number.Add(1))
 		c := fuzzClient{steps: client}
-		got := c.run(t, s.Listener.Addr().String(), key+"&"+hex.EncodeToString(application))
+		query := key + "&" + hex.EncodeToString(application)
+		got := c.run(t, s.Listener.Addr().String(), query)
 		if t.Failed() {
 			return
 		}
-		eventually(t, "the request to end", func() bool { return s.App.Stats().InFlight == 0 })
+		eventually(t, "the request to end", func() bool {
+			_, answered := ended.Load(query)
+			_, closed := ended.Load(got.address)
+			return (answered || closed) && s.App.Stats().InFlight == 0
+		})
 		resp, body := s.get(t, "/check?"+key)
 		var r ran
 		if err := json.Unmarshal([]byte(body), &r); err != nil {
@@ -316,11 +338,12 @@ type fuzzClient struct {
 
 // A fuzzAnswer is what it has seen.
 type fuzzAnswer struct {
-	raw    string // all bytes
-	status int
-	mine   bool // from the application
-	body   string
-	whole  bool // to all appearances
+	address string // its own
+	raw     string // all bytes
+	status  int
+	mine    bool // from the application
+	body    string
+	whole   bool // to all appearances
 }
 
 func (c *fuzzClient) choose(n int) int {
@@ -375,6 +398,7 @@ func (c *fuzzClient) run(t *testing.T, address, query string) (got fuzzAnswer) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	got.address = conn.LocalAddr().String()
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	if _, err := conn.Write(head.Bytes()); err != nil {
 		t.Fatal(err)
