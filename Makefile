@@ -46,8 +46,9 @@ test: test-embedded test-system test-debug test-host test-sanitizers fuzz test-m
 test-embedded: .build/log test-packages .build/venv-embedded/made
 	@echo '== The root module on the embedded CPython'
 	go vet ./...
+	scripts/venvs "$(EMBEDDED_PYTHON)" .build/venvs-embedded
 	WSGI_PYTHON="$(EMBEDDED_PYTHON)" WSGI_TEST_VENV="$(CURDIR)/.build/venv-embedded" \
-	WSGI_TEST_SECOND_PYTHON="$$(scripts/python system)" \
+	WSGI_TEST_SECOND_PYTHON="$$(scripts/python system)" WSGI_TEST_VENVS="$(CURDIR)/.build/venvs-embedded" \
 	go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee .build/log/embedded.log | $(RESULTS)
 
 # The servers that the tests of uwsgi talk to are yours to install on a machine of
@@ -62,7 +63,8 @@ test-packages:
 .PHONY: test-system
 test-system: test-binaries test-packages .build/venv-system/made
 	@echo '== The same on the system'\''s Python'
-	WSGI_TEST_SECOND_PYTHON="$(EMBEDDED_PYTHON)" \
+	scripts/venvs "$$(scripts/python system)" .build/venvs-system
+	WSGI_TEST_SECOND_PYTHON="$(EMBEDDED_PYTHON)" WSGI_TEST_VENVS="$(CURDIR)/.build/venvs-system" \
 	scripts/test-binaries "$$(scripts/python system)" "$(CURDIR)/.build/venv-system"
 
 .PHONY: test-debug

@@ -208,6 +208,18 @@ def _enter_prefix(settings):
     known = set()
     for directory in settings.all("site_dir"):
         known = site.addsitedir(directory, known)
+    _customize(site)
+
+
+def _customize(site):
+    """Runs this Python's sitecustomize, unless it is the other one's too."""
+    import importlib.machinery
+
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize")
+    loaded = sys.modules.get("sitecustomize")
+    if spec is not None and getattr(loaded, "__file__", None) != spec.origin:
+        sys.modules.pop("sitecustomize", None)
+        site.execsitecustomize()
 
 
 def _set_path(settings):
