@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
@@ -66,7 +67,9 @@ func reverseProxy(addr string) http.Handler {
 	}
 	p := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: "upstream"})
 	p.Transport = &http.Transport{
-		Dial:                func(string, string) (net.Conn, error) { return net.Dial(network, addr) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
 		MaxIdleConns:        1024,
 		MaxIdleConnsPerHost: 1024,
 	}
