@@ -110,8 +110,9 @@ struct wsgi_request {
 	/* The output: records after output_taken are Go's to read. */
 	struct wsgi_record *output_taken; /* atomic, set by Go */
 	uint64_t output_consumed;         /* atomic, set by Go: bytes of the records taken */
-	uint32_t output_waiting;          /* atomic: how many wait for output_consumed */
-	uint32_t gone;                    /* atomic, set by Go: the client left */
+	uint64_t output_produced;         /* atomic, set by C: bytes of the records added */
+	uint32_t output_waiting; /* atomic: how many wait until half of the limit is free */
+	uint32_t gone;           /* atomic, set by Go: the client left */
 
 	/* The streamed body: a ring that Go fills and the application empties. */
 	char *ring;
@@ -130,7 +131,6 @@ struct wsgi_request {
 	pthread_cond_t changed;
 	struct wsgi_completions *completions;
 	struct wsgi_record *output_first, *output_last;
-	uint64_t output_produced;
 	size_t arena_used;
 	struct wsgi_record stub;
 	_Alignas(16) char arena[WSGI_REQUEST_ARENA];

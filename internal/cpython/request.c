@@ -4,6 +4,7 @@
  * here knows Python. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,7 +14,10 @@
 
 #include "request.h"
 
-enum { KEPT_CAPACITY = 64 << 10 };
+enum {
+	KEPT_CAPACITY = 64 << 10,
+	YIELDS = 20, /* before a thread sleeps until there is input */
+};
 
 struct wsgi_completions *wsgi_completions_new(void)
 {
@@ -238,13 +242,27 @@ static void wait_until(struct wsgi_request *request, uint32_t *waiting,
 	pthread_mutex_unlock(&request->lock);
 }
 
+/* has_half reports whether at least half of the output's limit is free. */
+static int has_half(struct wsgi_request *request)
+{
+	return LOAD(&request->output_produced) - LOAD(&request->output_consumed) <=
+	       request->output_limit / 2;
+}
+
 void wsgi_request_wait_room(struct wsgi_request *request)
 {
-	wait_until(request, &request->output_waiting, wsgi_request_has_room);
+	wait_until(request, &request->output_waiting, has_half);
 }
 
 void wsgi_request_wait_input(struct wsgi_request *request)
 {
+	/* A client that sends without a pause has more before this thread would be
+	 * asleep. */
+	for (int i = 0; i < YIELDS; i++) {
+		if (has_input(request) || wsgi_request_is_gone(request))
+			return;
+		sched_yield();
+	}
 	wait_until(request, &request->input_waiting, has_input);
 }
 

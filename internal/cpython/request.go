@@ -145,8 +145,13 @@ func (r *Request) Next() (Record, bool) {
 // Take says that the record has been dealt with, which makes room for more.
 func (r *Request) Take(record Record) {
 	atomic.StorePointer((*unsafe.Pointer)(unsafe.Pointer(&r.c.output_taken)), unsafe.Pointer(record.c))
-	atomic.AddUint64((*uint64)(&r.c.output_consumed), uint64(len(record.Data))+recordCost)
-	if atomic.LoadUint32((*uint32)(&r.c.output_waiting)) != 0 {
+	consumed := atomic.AddUint64((*uint64)(&r.c.output_consumed), uint64(len(record.Data))+recordCost)
+	if atomic.LoadUint32((*uint32)(&r.c.output_waiting)) == 0 {
+		return
+	}
+	// The C side counts itself in before it looks, and is woken when it has half
+	// of the limit before it: not for each record.
+	if atomic.LoadUint64((*uint64)(&r.c.output_produced))-consumed <= uint64(r.c.output_limit)/2 {
 		C.wsgi_request_wake(r.c)
 	}
 }

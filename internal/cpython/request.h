@@ -30,7 +30,8 @@ void wsgi_request_post(struct wsgi_request *request);
 void wsgi_request_finish(struct wsgi_request *request, int outcome);
 
 /* wsgi_request_has_room reports whether the output may grow, that is whether
- * Go has taken enough of it, and wsgi_request_wait_room waits until it may.
+ * Go has taken enough of it, and wsgi_request_wait_room waits until Go has taken
+ * half of it, so that a wake-up is worth its cost.
  * wsgi_request_wait_input waits until a streamed body has more in its ring or
  * has ended. Both end when the client leaves, and any number of threads may
  * wait. The GIL must not be held. */
