@@ -111,7 +111,7 @@ fuzz: .build/log
 		./uwsgi:FuzzParseVars:50000 ./uwsgi:FuzzServer:30000 ./uwsgi:FuzzTransport:30000; do \
 		IFS=: read -r package name count <<<"$$target"; \
 		(set -x; WSGI_PYTHON="$(EMBEDDED_PYTHON)" go test -vet=off -run '^$$' -fuzz "^$$name$$" \
-			-fuzztime "$${FUZZTIME:-$${count}x}" -fuzzminimizetime 5s "$$package"); \
+			-fuzztime "$${FUZZTIME:-$${count}x}" -fuzzminimizetime 20x "$$package"); \
 	done
 
 .PHONY: test-modules

@@ -82,7 +82,9 @@ func TestEveryFailureInARequestIsAnError(t *testing.T) {
 					}
 					refused := got.status == 500 && got.whole && !strings.Contains(got.body, "Traceback") && !strings.Contains(got.body, "MemoryError")
 					cut := !got.whole && strings.HasPrefix(want.body, got.body)
-					if got != want && !refused && !cut || what == "no failure" && got != want {
+					// Who ends a body early may have left before the answer.
+					left := strings.HasSuffix(kind.name, "cut short") && cut
+					if got != want && !refused && !cut || what == "no failure" && got != want && !left {
 						t.Errorf("%s: after a %s the client got %d %.60q (%d bytes), whole: %v; want %d %.60q (%d bytes)", kind.name, what,
 							got.status, got.body, len(got.body), got.whole, want.status, want.body, len(want.body))
 					}
