@@ -42,6 +42,9 @@ func run(ctx context.Context, quick bool, only string, rounds int, seconds time.
 	if err != nil {
 		return err
 	}
+	if err := checkSystem(); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "wsgi-bench")
 	if err != nil {
 		return err

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -188,7 +187,7 @@ func (t *target) start(ctx context.Context, path string) error {
 		cmd := exec.Command(command[0], command[1:]...)
 		cmd.Env = t.env
 		cmd.Stdout, cmd.Stderr = &t.output, &t.output
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+		inGroup(cmd)
 		if err := cmd.Start(); err != nil {
 			return err
 		}
@@ -236,35 +235,8 @@ func (t *target) pause(ctx context.Context) bool {
 
 func (t *target) stop() {
 	for _, cmd := range t.running {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		killGroup(cmd)
 		_ = cmd.Wait()
 	}
 	t.running = nil
-}
-
-// pss returns the proportional set sizes, in bytes, of the target's processes,
-// those that its commands have started included.
-func (t *target) pss() (sizes []int64) {
-	groups := make(map[int]bool)
-	for _, cmd := range t.running {
-		groups[cmd.Process.Pid] = true
-	}
-	statuses, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, status := range statuses {
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(status)))
-		if group, err := syscall.Getpgid(pid); err != nil || !groups[group] {
-			continue
-		}
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
-		if err != nil {
-			continue
-		}
-		for line := range strings.Lines(string(data)) {
-			if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "Pss:" {
-				n, _ := strconv.ParseInt(fields[1], 10, 64)
-				sizes = append(sizes, n<<10)
-			}
-		}
-	}
-	return sizes
 }
