@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -290,8 +291,12 @@ func TestBesideAHost(t *testing.T) {
 			if stdout != want.String() {
 				t.Errorf("got\n%s\nwant\n%s", stdout, &want)
 			}
-			if stderr != "" {
-				t.Errorf("stderr has %s", stderr)
+			// What older Pythons leave behind is said once, at the second start.
+			lines := slices.DeleteFunc(strings.SplitAfter(stderr, "\n"), func(line string) bool {
+				return mode != "Main" && strings.Contains(line, "each leaves memory behind on Python before 3.14")
+			})
+			if rest := strings.Join(lines, ""); rest != "" {
+				t.Errorf("stderr has %s", rest)
 			}
 		})
 	}
