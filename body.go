@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,11 @@ type bodyReader struct {
 	stop chan struct{}
 	done chan struct{} // closed when it has returned
 	end  atomic.Int32  // how it ended (a cpython.InputEnd), or 0 so far
+
+	// Held during the first Read of a lazy body, in which net/http writes its 100;
+	// begun is the reader's own.
+	first sync.Mutex
+	begun bool
 }
 
 // bodyLength is the Content-Length, or -1 where it is unknown.
@@ -187,11 +193,29 @@ func (b *bodyReader) readWanted() bool {
 	return true
 }
 
+func (b *bodyReader) readBody(p []byte) (int, error) {
+	if b.lazy && !b.begun {
+		b.begun = true
+		b.first.Lock()
+		defer b.first.Unlock()
+	}
+	return b.body.Read(p)
+}
+
+// besideFirst calls f, unless the first piece of a body that net/http sends a
+// 100 for is being read: it would write both at once.
+func (b *bodyReader) besideFirst(f func()) {
+	if b.first.TryLock() {
+		defer b.first.Unlock()
+		f()
+	}
+}
+
 // read reads once into p, a piece of the ring. It returns false at the end of
 // the body.
 func (b *bodyReader) read(p []byte) bool {
 	request := b.call.Request()
-	n, err := b.body.Read(p)
+	n, err := b.readBody(p)
 	if err != nil {
 		// Before the application can see the last bytes and answer: whether the
 		// connection can be used again depends on it.

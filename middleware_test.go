@@ -394,6 +394,52 @@ func TestEarlyHintsOverHTTP2(t *testing.T) {
 	}
 }
 
+// TestEarlyHintsBesideContinue: net/http writes a 100 when the body is read, which
+// is not the request's goroutine, and a 103 where it is told to.
+func TestEarlyHintsBesideContinue(t *testing.T) {
+	s := serve(t, `
+from threading import Thread
+
+def application(environ, start_response):
+    def hint():
+        for i in range(20):
+            environ["wsgi.early_hints"]([("Link", "</%d>" % i)])
+    thread = Thread(target=hint)
+    thread.start()
+    body = environ["wsgi.input"].read(4)
+    thread.join()
+    environ["wsgi.early_hints"]([("Link", "</last>")])
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [body]
+`)
+	for range 20 {
+		c := s.dial(t)
+		c.write("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+		continued, last := 0, ""
+		for {
+			resp, err := readAnyResponse(c.r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch resp.StatusCode {
+			case 100:
+				continued++
+				c.write("body")
+				continue
+			case 103:
+				last = resp.Header.Get("Link")
+				continue
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || resp.StatusCode != 200 || string(body) != "body" || continued != 1 || last != "</last>" {
+				t.Errorf("%s %q, %v, after %d 100s and a hint of %q", resp.Status, body, err, continued, last)
+			}
+			break
+		}
+	}
+	s.Logs.expectQuiet(t)
+}
+
 func TestEarlyHintsElsewhereAreIgnored(t *testing.T) {
 	app, _, _ := newApp(t, hinting)
 	w := httptest.NewRecorder()

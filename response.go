@@ -230,11 +230,19 @@ func (e *exchange) writeFile(record cpython.Record) {
 	}
 }
 
-// writeHints sends a 103 (RFC 8297) with the Link headers given and no others.
+// writeHints sends a 103 (RFC 8297) with the Link headers given and no others. A
+// hint is a hint: beside a 100 that is on its way there is none.
 func (e *exchange) writeHints(record cpython.Record) {
-	if e.headed || e.gone {
-		return
+	switch {
+	case e.headed || e.gone:
+	case e.body != nil:
+		e.body.besideFirst(func() { e.sendHints(record) })
+	default:
+		e.sendHints(record)
 	}
+}
+
+func (e *exchange) sendHints(record cpython.Record) {
 	h := e.w.Header()
 	saved := h.Clone()
 	clear(h)
