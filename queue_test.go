@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/seed-a2d07992/wsgi"
@@ -268,6 +269,46 @@ func TestIdleInterpreterTakesOver(t *testing.T) {
 		t.Errorf("the long request has ended: %q", got)
 	default:
 	}
+	b.open()
+	if got := receive(t, "the long request's answer", long); got != "200 waited" {
+		t.Error(got)
+	}
+}
+
+// TestBusyInterpreterTakesOver: what an interpreter has at hand when it gets
+// stuck is done by another, even if that one never runs out of work.
+func TestBusyInterpreterTakesOver(t *testing.T) {
+	if !atLeast(t, 13) {
+		t.Skip("one interpreter is all that an application has before Python 3.13")
+	}
+	busy := strings.Replace(blocking, `return [b"hello"]`, `return [b"hello" for i in range(100000)][:1]`, 1) // some milliseconds
+	s := servePlain(t, busy, wsgi.WithIsolation(wsgi.OwnGIL), wsgi.WithInterpreters(2), wsgi.WithThreads(1))
+	b := newBarrier(t, s)
+	const clients, each = 16, 10
+	var stuck atomic.Bool
+	var left atomic.Int32
+	left.Store(clients)
+	var group sync.WaitGroup
+	for range clients {
+		group.Go(func() {
+			// They go on until each of them has had enough answers.
+			for n := 0; left.Load() > 0; {
+				if _, body := s.get(t, "/short"); body != "hello" {
+					t.Errorf("got %q", body)
+					left.Store(0)
+				}
+				if stuck.Load() {
+					if n++; n == each {
+						left.Add(-1)
+					}
+				}
+			}
+		})
+	}
+	long := start(t.Context(), s, "/wait")
+	b.waitFor(1)
+	stuck.Store(true)
+	within(t, "all clients get answers beside a long request", group.Wait)
 	b.open()
 	if got := receive(t, "the long request's answer", long); got != "200 waited" {
 		t.Error(got)

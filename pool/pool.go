@@ -10,6 +10,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seed-a2d07992/wsgi/internal/cpython"
 )
@@ -205,11 +206,28 @@ func (p *Pool) end() {
 func (p *Pool) collect() {
 	defer close(p.collected)
 	for {
-		if err := p.completions.Wait(); err != nil {
+		if p.coalesces() {
+			time.Sleep(coalesceTime)
+		} else if err := p.completions.Wait(); err != nil {
 			return
 		}
 		p.completions.Drain(p.deliver)
 	}
+}
+
+// coalesces reports whether every interpreter has more work at hand than it can
+// do while the collector sleeps. Then nobody waits for the collector, and it may
+// come by once in a while for what has piled up: a wake-up for each response
+// costs the machine much, as each takes the processor from a worker that has
+// its caches warm.
+func (p *Pool) coalesces() bool {
+	for _, m := range p.members {
+		g := m.interpreter.Gauges()
+		if time.Duration(g.Queued)*g.Service < 2*coalesceTime {
+			return false
+		}
+	}
+	return true
 }
 
 // deliver passes on that the call in a slot has something new.

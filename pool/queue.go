@@ -14,9 +14,14 @@ const (
 	wakeTime = 100 * time.Microsecond
 
 	// handTime is how much work an interpreter may have at hand, and maxAtHand
-	// how many requests, where those are short.
-	handTime  = 500 * time.Microsecond
+	// how many requests, where those are short: enough for its workers not to run
+	// dry while Go's threads wait for a processor.
+	handTime  = 20 * time.Millisecond
 	maxAtHand = 64
+
+	// coalesceTime is how long the collector sleeps where there is more work at
+	// hand than can be done meanwhile.
+	coalesceTime = time.Millisecond
 )
 
 // A callList is a list of calls in the order in which they came.

@@ -10,8 +10,10 @@ struct wsgi_worker {
 	struct wsgi_interpreter *interpreter;
 	pthread_t thread;
 	int number;
-	uint64_t taken_at; /* when it took its request, in nanoseconds */
-	int running;       /* thread was created and not yet joined */
+	uint64_t taken_at;   /* when it took its request, in nanoseconds */
+	int rescues;         /* looks for what others are stuck with, this time */
+	uint64_t turn_began; /* since when it has not slept or yielded */
+	int running;         /* thread was created and not yet joined */
 	PyThreadState *state;
 	pthread_cond_t wake;
 	int idle;                      /* guarded by the interpreter's lock */

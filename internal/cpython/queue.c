@@ -17,6 +17,11 @@ enum {
 	STALL = 100000,
 	/* What is too short to look for a request in: less than falling asleep takes. */
 	SHORTEST_SPIN = 4000,
+	/* An interpreter whose workers have taken none for that long is stuck, and
+	 * what it has at hand is the others' to do. */
+	STUCK = 20000000,
+	/* How long a worker runs before it lets others have the processor. */
+	TURN = 1000000,
 	/* The longest service time that is told apart. */
 	LONGEST_SERVICE = 1000000000,
 };
@@ -195,6 +200,28 @@ static struct wsgi_request *steal(struct wsgi_interpreter *interpreter)
 	return request;
 }
 
+/* rescue takes a request from an interpreter that is stuck in long ones, though
+ * there is work here as well: else that might never end, and the request wait as
+ * long as the others run. It does so every other time, for the same might be true
+ * of the work here. */
+static struct wsgi_request *rescue(struct wsgi_worker *worker)
+{
+	struct wsgi_interpreter *interpreter = worker->interpreter;
+	struct wsgi_request *request = NULL;
+	worker->rescues = !worker->rescues;
+	if (!worker->rescues)
+		return NULL;
+	for (size_t i = 0; request == NULL && i < interpreter->peer_count; i++) {
+		struct wsgi_interpreter *peer = interpreter->peers[i];
+		if (LOAD(&peer->gauges.queued) == 0 || now() - LOAD(&peer->taken_at) < STUCK ||
+		    pthread_mutex_trylock(&peer->lock) != 0)
+			continue;
+		request = queue_pop(peer);
+		pthread_mutex_unlock(&peer->lock);
+	}
+	return request;
+}
+
 static int peers_have_work(struct wsgi_interpreter *interpreter)
 {
 	for (size_t i = 0; i < interpreter->peer_count; i++) {
@@ -266,23 +293,39 @@ static void spin(struct wsgi_interpreter *interpreter)
 	STORE(&interpreter->gauges.spinning, 0);
 }
 
+/* take_turns lets Go's threads run, between two requests, after a while in which
+ * this worker has not slept: the kernel would let it run for some milliseconds
+ * more, and every other request and Go route of the process would wait. The GIL
+ * stays: whoever waits for that takes it by CPython's own rules. */
+static void take_turns(struct wsgi_worker *worker, int slept)
+{
+	worker->taken_at = now();
+	if (!slept && worker->taken_at - worker->turn_began > TURN) {
+		sched_yield();
+		worker->turn_began = worker->taken_at = now();
+	} else if (slept) {
+		worker->turn_began = worker->taken_at;
+	}
+	STORE(&worker->interpreter->taken_at, worker->taken_at);
+}
+
 struct wsgi_request *wsgi_queue_next(struct wsgi_worker *worker)
 {
 	struct wsgi_interpreter *interpreter = worker->interpreter;
-	struct wsgi_request *request = NULL;
-	if (LOAD(&interpreter->gauges.queued) != 0 &&
+	struct wsgi_request *request = rescue(worker);
+	if (request == NULL && LOAD(&interpreter->gauges.queued) != 0 &&
 	    pthread_mutex_trylock(&interpreter->lock) == 0) {
 		request = queue_pop(interpreter);
 		pthread_mutex_unlock(&interpreter->lock);
 	}
-	if (request == NULL) {
+	int sleep = request == NULL;
+	if (sleep) {
 		py.PyEval_SaveThread();
 		spin(interpreter);
 		request = wait_request(worker);
 		py.PyEval_RestoreThread(worker->state);
 	}
-	worker->taken_at = now();
-	STORE(&interpreter->taken_at, worker->taken_at);
+	take_turns(worker, sleep);
 	return request;
 }
 
