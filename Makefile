@@ -163,16 +163,20 @@ bench-quick: bench-packages
 
 .PHONY: bench-packages
 bench-packages: .build/venv-bench/made .build/venv-bench-system/made
-	@scripts/install wrk uwsgi-core uwsgi-plugin-python3
+	@scripts/install wrk valgrind uwsgi-core uwsgi-plugin-python3 apache2-bin libapache2-mod-wsgi-py3
 
 .build/venv-bench/made: bench/requirements.txt
 	go -C embedded run ./cmd/embedded-python -venv ../$(@D) -- -r ../bench/requirements.txt
 	@touch $@
 
-.build/venv-bench-system/made: bench/requirements.txt
+# Of the system's Python, for the peers that are compiled. One that does not
+# compile is reported as missing.
+.build/venv-bench-system/made: bench/requirements.txt bench/requirements-system.txt
 	rm -rf $(@D)
 	"$$(scripts/python system)" -m venv $(@D)
 	grep '^flask=' bench/requirements.txt | $(@D)/bin/pip install --quiet --disable-pip-version-check -r /dev/stdin
+	scripts/install libev-dev python3-dev gcc
+	while read -r peer; do $(@D)/bin/pip install --quiet --disable-pip-version-check "$$peer" || true; done <bench/requirements-system.txt
 	@touch $@
 
 # ---- Checks without running

@@ -34,16 +34,28 @@ var (
 
 // wrk puts a load on a target. Answers that aren't 2xx and broken connections
 // are errors.
-func wrk(ctx context.Context, addr string, l load) (sample, error) {
+func (b *bench) wrk(ctx context.Context, addr string, l load) (sample, error) {
 	arguments := []string{"-t", "1", "-c", strconv.Itoa(l.connections), "-d", fmt.Sprintf("%ds", int(l.duration.Seconds())), "--latency", "--timeout", "20s"}
 	if l.script != "" {
 		arguments = append(arguments, "-s", l.script)
 	}
-	out, err := exec.CommandContext(ctx, "wrk", append(arguments, "http://"+addr+l.path)...).Output()
+	cmd := exec.CommandContext(ctx, "wrk", append(arguments, "http://"+addr+l.path)...)
+	start := time.Now()
+	out, err := cmd.Output()
 	if err != nil {
 		return sample{}, fmt.Errorf("wrk: %w", err)
 	}
+	used := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	b.shared(used.Seconds() / time.Since(start).Seconds() / float64(b.cores))
 	return parseWrk(string(out))
+}
+
+// shared takes note of what the load generator took of the cores. Two of them may
+// run at once.
+func (b *bench) shared(part float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shares = append(b.shares, part)
 }
 
 func parseWrk(out string) (s sample, err error) {

@@ -71,7 +71,11 @@ func run(ctx context.Context, quick bool, only string, rounds int, seconds time.
 		measured = append(measured, r)
 	}
 	if !quick && only == "" {
-		if err := report(out, b, measured, rounds, seconds); err != nil {
+		counted, err := instructions(ctx, dir, b.venv, b.apps)
+		if err == nil {
+			err = report(out, b, measured, counted, rounds, seconds)
+		}
+		if err != nil {
 			failed = append(failed, err)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 type ratio struct {
 	Name    string  `json:"name"`
 	What    string  `json:"what"`
-	Unit    string  `json:"unit"` // "" for a ratio
-	Target  float64 `json:"target"`
+	Unit    string  `json:"unit"`    // "" for a ratio
+	Target  float64 `json:"target"`  // 0 for none
 	AtMost  bool    `json:"at_most"` // the value is to be at most the target
 	Value   float64 `json:"value"`
 	Low     float64 `json:"low"` // of the rounds
@@ -21,6 +21,9 @@ type ratio struct {
 	Ours    float64 `json:"ours"`   // the medians that the value is made of
 	Theirs  float64 `json:"theirs"` //
 	Missing string  `json:"missing,omitempty"`
+
+	OursBy   string `json:"ours_by"` // the commands that ran
+	TheirsBy string `json:"theirs_by"`
 
 	path    string
 	ours    func(*bench) *target
@@ -36,16 +39,22 @@ func (r *ratio) ok() bool {
 	return r.Value >= r.Target
 }
 
+func (r *ratio) verdict() string {
+	if r.ok() {
+		return "ok"
+	}
+	return "short"
+}
+
 // String is the line that a quick run prints.
 func (r *ratio) String() string {
 	if r.Missing != "" {
 		return fmt.Sprintf("RATIO %s missing target %g: %s", r.Name, r.Target, r.Missing)
 	}
-	verdict := "short"
-	if r.ok() {
-		verdict = "ok"
+	if r.Target == 0 {
+		return fmt.Sprintf("RATIO %s %.2f target none -", r.Name, r.Value)
 	}
-	return fmt.Sprintf("RATIO %s %.2f target %g %s", r.Name, r.Value, r.Target, verdict)
+	return fmt.Sprintf("RATIO %s %.2f target %g %s", r.Name, r.Value, r.Target, r.verdict())
 }
 
 // run measures both in turns. A target that can't be had leaves the ratio
@@ -54,6 +63,7 @@ func (r *ratio) run(ctx context.Context, b *bench, rounds int) error {
 	ours, theirs := r.ours(b), r.theirs(b)
 	defer ours.stop()
 	defer theirs.stop()
+	r.OursBy, r.TheirsBy = b.settings(ours), b.settings(theirs)
 	for _, t := range []*target{ours, theirs} {
 		starting, cancel := context.WithTimeout(ctx, 30*time.Second)
 		err := t.start(starting, r.path)
@@ -105,7 +115,7 @@ func throughput(path string, connections int, seconds time.Duration, want string
 		if err := check(t.addr, path, want); err != nil {
 			return 0, err
 		}
-		s, err := wrk(ctx, t.addr, load{path: path, connections: connections, duration: seconds * time.Second})
+		s, err := b.wrk(ctx, t.addr, load{path: path, connections: connections, duration: seconds * time.Second})
 		return s.PerSecond, err
 	}
 }
@@ -126,6 +136,14 @@ func behind(peer func(*bench, string, string) *target, app string) func(*bench) 
 	}
 }
 
+func gunicornThreads(n int) func(*bench, string, string) *target {
+	return func(b *bench, app, addr string) *target { return b.gunicornThreads(n)(app, addr) }
+}
+
+func modWSGI(daemon bool) func(*bench, string, string) *target {
+	return func(b *bench, app, addr string) *target { return b.modWSGI(daemon)(app, addr) }
+}
+
 const helloWorld = "Hello, world!\n"
 
 // ratios are what is measured, in the order of the table. Each turn takes so
@@ -142,16 +160,22 @@ func ratios(cores int, seconds time.Duration) []*ratio {
 			ours: this("plain", "-interpreters", "2"), theirs: this("plain", "-interpreters", "1"), measure: throughput("/", 64, seconds, helloWorld)},
 		{Name: "latency", What: "hello, one client: p50 that this adds to bare net/http", Unit: "µs", Target: 30, AtMost: true, added: true, path: "/",
 			ours: this("plain"), theirs: bare, measure: func(ctx context.Context, b *bench, t *target) (float64, error) {
-				s, err := wrk(ctx, t.addr, load{path: "/", connections: 1, duration: seconds * time.Second})
+				s, err := b.wrk(ctx, t.addr, load{path: "/", connections: 1, duration: seconds * time.Second})
 				return float64(s.P50) / float64(time.Microsecond), err
 			}},
 		flask("flask-proxied-gunicorn", "ReverseProxy to gunicorn, sync workers", 7, behind((*bench).gunicornSync, "flask_json")),
+		flask("flask-proxied-gthread", "ReverseProxy to gunicorn, gthread", 3, behind(gunicornThreads(4), "flask_json")),
 		flask("flask-proxied-granian", "ReverseProxy to Granian", 3, behind((*bench).granian, "flask_json")),
+		flask("flask-proxied-uwsgi", "ReverseProxy to uWSGI", 3, behind((*bench).uwsgi, "flask_json")),
 		flask("flask-gunicorn-sync", "gunicorn, sync workers", 1.2, direct((*bench).gunicornSync, "flask_json")),
-		flask("flask-gunicorn-gthread", "gunicorn, gthread", 1.2, direct(func(b *bench, app, addr string) *target { return b.gunicornThreads(4)(app, addr) }, "flask_json")),
+		flask("flask-gunicorn-gthread", "gunicorn, gthread", 1.2, direct(gunicornThreads(4), "flask_json")),
 		flask("flask-granian", "Granian", 1.2, direct((*bench).granian, "flask_json")),
 		flask("flask-uwsgi", "uWSGI", 1.2, direct((*bench).uwsgi, "flask_json")),
 		flask("flask-waitress", "waitress", 1.2, direct((*bench).waitress, "flask_json")),
+		flask("flask-bjoern", "bjoern", 1.2, direct((*bench).bjoern, "flask_json")),
+		flask("flask-fastwsgi", "fastwsgi", 1.2, direct((*bench).fastwsgi, "flask_json")),
+		flask("flask-modwsgi-embedded", "mod_wsgi, embedded", 1.2, direct(modWSGI(false), "flask_json")),
+		flask("flask-modwsgi-daemon", "mod_wsgi, daemon", 1.2, direct(modWSGI(true), "flask_json")),
 		flask("flask-caddysnake", "caddysnake", 1.2, direct((*bench).caddysnake, "flask_json")),
 		flask("flask-pyvoy", "pyvoy", 1.2, direct((*bench).pyvoy, "flask_json")),
 		{Name: "django-proxied-gunicorn", What: "Django page, 64 clients: this / ReverseProxy to gunicorn", Target: 1.5, path: "/",
@@ -160,11 +184,11 @@ func ratios(cores int, seconds time.Duration) []*ratio {
 			ours:   this("plain", "-interpreters", fmt.Sprint(cores)),
 			theirs: this("plain", "-interpreters", "1"), measure: throughput("/spin", 16, seconds, helloWorld)},
 		{Name: "io", What: "10 ms of waiting, 256 clients: this / gunicorn gthread, as many threads", Target: 1.2, path: "/wait",
-			ours: this("plain", "-threads", "32"), theirs: direct(func(b *bench, app, addr string) *target { return b.gunicornThreads(32)(app, addr) }, "plain"),
+			ours: this("plain", "-threads", "32"), theirs: direct(gunicornThreads(32), "plain"),
 			measure: throughput("/wait", 256, seconds, helloWorld)},
 		{Name: "form", What: "POST of a 16 KiB form, 64 clients: this / ReverseProxy to gunicorn", Target: 1.5, path: "/",
 			ours: this("plain"), theirs: behind((*bench).gunicornSync, "plain"), measure: func(ctx context.Context, b *bench, t *target) (float64, error) {
-				s, err := wrk(ctx, t.addr, load{path: "/form", connections: 64, duration: seconds * time.Second, script: b.form})
+				s, err := b.wrk(ctx, t.addr, load{path: "/form", connections: 64, duration: seconds * time.Second, script: b.form})
 				return s.PerSecond, err
 			}},
 		{Name: "go-route", What: "p99 of a Go route while 64 clients keep Flask busy: this / ReverseProxy to gunicorn", Target: 0.8, AtMost: true, path: "/",
@@ -179,6 +203,8 @@ func ratios(cores int, seconds time.Duration) []*ratio {
 			ours: this("plain"), theirs: bare, measure: func(_ context.Context, b *bench, t *target) (float64, error) {
 				return download(t.addr, "/file", fileSize)
 			}},
+		{Name: "startup", What: "from the start to the first answer, Django page: this / gunicorn, sync workers", AtMost: true, path: "/",
+			ours: this("django_page"), theirs: direct((*bench).gunicornSync, "django_page"), measure: startup},
 		{Name: "memory", What: "memory of a second Django interpreter / of a second gunicorn worker (PSS)", Target: 0.8, AtMost: true, path: "/",
 			ours:   func(b *bench) *target { return b.this("django_page", "-interpreters", "2") },
 			theirs: func(b *bench) *target { return b.gunicornSync("django_page", b.nextAddr()) }, measure: second},
@@ -196,19 +222,32 @@ func goRoute(seconds time.Duration) func(context.Context, *bench, *target) (floa
 		}
 		busy := make(chan result)
 		go func() {
-			s, err := wrk(ctx, t.addr, load{path: "/", connections: 64, duration: (seconds + 1) * time.Second})
+			s, err := b.wrk(ctx, t.addr, load{path: "/", connections: 64, duration: (seconds + 1) * time.Second})
 			busy <- result{s, err}
 		}()
-		s, err := wrk(ctx, t.addr, load{path: "/go", connections: 1, duration: seconds * time.Second})
+		s, err := b.wrk(ctx, t.addr, load{path: "/go", connections: 1, duration: seconds * time.Second})
 		return float64(s.P99) / float64(time.Microsecond), cmp.Or(err, (<-busy).error)
 	}
+}
+
+// startup is how long another start takes until the first answer, in
+// milliseconds.
+func startup(ctx context.Context, _ *bench, t *target) (float64, error) {
+	t.stop()
+	starting, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	start := time.Now()
+	if err := t.start(starting, "/"); err != nil {
+		return 0, err
+	}
+	return float64(time.Since(start)) / float64(time.Millisecond), nil
 }
 
 // second is what one interpreter or worker more takes, in MiB: two of them less
 // one, once each has served.
 func second(ctx context.Context, b *bench, t *target) (float64, error) {
 	total := func(t *target) (float64, error) {
-		if _, err := wrk(ctx, t.addr, load{path: "/", connections: 16, duration: 2 * time.Second}); err != nil {
+		if _, err := b.wrk(ctx, t.addr, load{path: "/", connections: 16, duration: 2 * time.Second}); err != nil {
 			return 0, err
 		}
 		var sum int64

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 )
@@ -21,11 +22,19 @@ type results struct {
 	Versions []string      `json:"versions"`
 	Rounds   int           `json:"rounds"`
 	Turn     time.Duration `json:"turn_ns"`
-	Ratios   []*ratio      `json:"ratios"`
+
+	// The parts of all cores' time that the load generator took, between the
+	// least and the most of all turns.
+	LoadShare [2]float64 `json:"load_share"`
+
+	// Instructions of one small request between Go's submitting and resetting it.
+	Instructions counts `json:"instructions"`
+
+	Ratios []*ratio `json:"ratios"`
 }
 
 // report writes the results in the three forms in which they are read.
-func report(dir string, b *bench, measured []*ratio, rounds int, seconds time.Duration) error {
+func report(dir string, b *bench, measured []*ratio, instructions counts, rounds int, seconds time.Duration) error {
 	res := results{
 		Date:     time.Now().UTC().Format(time.DateOnly),
 		Machine:  machine(),
@@ -34,6 +43,11 @@ func report(dir string, b *bench, measured []*ratio, rounds int, seconds time.Du
 		Rounds:   rounds,
 		Turn:     seconds * time.Second,
 		Ratios:   measured,
+
+		Instructions: instructions,
+	}
+	if len(b.shares) > 0 {
+		res.LoadShare = [2]float64{slices.Min(b.shares), slices.Max(b.shares)}
 	}
 	data, err := json.MarshalIndent(res, "", "\t")
 	if err != nil {
@@ -60,30 +74,37 @@ func report(dir string, b *bench, measured []*ratio, rounds int, seconds time.Du
 
 func table(res results) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "Measured on %s: %s, %d cores. %d rounds of %v for each side, in turns; medians, and the range of the rounds. The load generator is on the same cores.\n\n",
-		res.Date, res.Machine, res.Cores, res.Rounds, res.Turn)
+	fmt.Fprintf(&s, "Measured on %s: %s, %d cores. %d rounds of %v for each side, in turns; medians, and the range of the rounds. The load generator is on the same cores and took %.0f to %.0f %% of them.\n\n",
+		res.Date, res.Machine, res.Cores, res.Rounds, res.Turn, 100*res.LoadShare[0], 100*res.LoadShare[1])
 	fmt.Fprintf(&s, "%s.\n\n", strings.Join(res.Versions, ", "))
-	s.WriteString("| | measured | range | target | |\n|---|---|---|---|---|\n")
+	s.WriteString("| | measured | range | target |\n|---|---|---|---|\n")
 	for _, r := range res.Ratios {
-		bound := "≥"
-		if r.AtMost {
-			bound = "≤"
-		}
 		if r.Missing != "" {
 			reason, _, _ := strings.Cut(r.Missing, "\n")
-			fmt.Fprintf(&s, "| %s | missing | %s | %s %g%s | |\n", r.What, reason, bound, r.Target, unit(r))
+			fmt.Fprintf(&s, "| %s | missing | %s | %s |\n", r.What, reason, r.bound())
 			continue
 		}
-		verdict := "short"
-		if r.ok() {
-			verdict = "ok"
-		}
-		fmt.Fprintf(&s, "| %s | %.2f%s | %.2f to %.2f | %s %g%s | %s |\n", r.What, r.Value, unit(r), r.Low, r.High, bound, r.Target, unit(r), verdict)
+		fmt.Fprintf(&s, "| %s | %.2f%s | %.2f to %.2f | %s |\n", r.What, r.Value, r.unit(), r.Low, r.High, r.bound())
 	}
+	fmt.Fprintf(&s, "\nOne small request takes %.0f instructions between Go's submitting it to Python and its end, %.0f of them in the library's C code, and the others in CPython, the application and libc.\n",
+		res.Instructions.All, res.Instructions.Own)
 	return s.String()
 }
 
-func unit(r *ratio) string {
+// bound is the target and whether it was reached.
+func (r *ratio) bound() string {
+	switch {
+	case r.Target == 0:
+		return "none"
+	case r.Missing != "":
+		return fmt.Sprintf("%g%s", r.Target, r.unit())
+	case r.AtMost:
+		return fmt.Sprintf("≤ %g%s: %s", r.Target, r.unit(), r.verdict())
+	}
+	return fmt.Sprintf("≥ %g%s: %s", r.Target, r.unit(), r.verdict())
+}
+
+func (r *ratio) unit() string {
 	if r.Unit == "" {
 		return ""
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -39,6 +40,9 @@ type bench struct {
 	cores    int
 	form     string // a script for wrk that posts a form
 	gibibyte int64  // a GiB, or less in a quick run
+
+	mu     sync.Mutex
+	shares []float64 // of the cores, that the load generator took in each turn
 }
 
 // fileSize is the size of bench.file.
@@ -92,68 +96,6 @@ func (b *bench) behind(peer func(app, addr string) *target, app string) *target 
 	upstream.Name = "ReverseProxy to " + upstream.Name
 	upstream.commands = append(upstream.commands, []string{b.server, "-addr", addr, "-proxy", upstream.addr})
 	return upstream.on(addr)
-}
-
-// ---- The peers, each set up as its documentation advises for this many cores
-
-func bind(addr string) string {
-	if strings.Contains(addr, "/") {
-		return "unix:" + addr
-	}
-	return addr
-}
-
-func (b *bench) gunicornSync(app, addr string) *target {
-	return b.new("gunicorn sync", []string{b.bin("gunicorn"), "--workers", strconv.Itoa(b.cores), "--bind", bind(addr), "--log-level", "warning", app + ":application"}).on(addr)
-}
-
-// gunicornThreads has as many threads in each worker as are asked for.
-func (b *bench) gunicornThreads(threads int) func(app, addr string) *target {
-	return func(app, addr string) *target {
-		return b.new("gunicorn gthread", []string{b.bin("gunicorn"), "--worker-class", "gthread", "--workers", strconv.Itoa(b.cores),
-			"--threads", strconv.Itoa(threads), "--bind", bind(addr), "--log-level", "warning", app + ":application"}).on(addr)
-	}
-}
-
-func (b *bench) granian(app, addr string) *target {
-	command := []string{b.bin("granian"), "--interface", "wsgi", "--workers", strconv.Itoa(b.cores), "--log-level", "error"}
-	if strings.Contains(addr, "/") {
-		command = append(command, "--uds", addr)
-	} else {
-		host, port, _ := net.SplitHostPort(addr)
-		command = append(command, "--host", host, "--port", port)
-	}
-	return b.new("Granian", append(command, app+":application")).on(addr)
-}
-
-func (b *bench) waitress(app, addr string) *target {
-	listen := "--listen=" + addr
-	if strings.Contains(addr, "/") {
-		listen = "--unix-socket=" + addr
-	}
-	return b.new("waitress", []string{b.bin("waitress-serve"), listen, "--threads", strconv.Itoa(4 * b.cores), app + ":application"}).on(addr)
-}
-
-func (b *bench) caddysnake(app, addr string) *target {
-	return b.new("caddysnake", []string{b.bin("caddysnake"), "--server-type", "wsgi", "--app", app + ":application", "--listen", addr,
-		"--workers", strconv.Itoa(b.cores), "--python-path", b.bin("python"), "--working-dir", b.apps}).on(addr)
-}
-
-func (b *bench) pyvoy(app, addr string) *target {
-	host, port, _ := net.SplitHostPort(addr)
-	return b.new("pyvoy", []string{b.bin("pyvoy"), "--interface", "wsgi", "--address", host, "--port", port, "--log-level", "error",
-		app + ":application"}).on(addr)
-}
-
-// uwsgi is Debian's, which runs Debian's Python: PyPI's does not compile on the
-// Python that the others have.
-func (b *bench) uwsgi(app, addr string) *target {
-	if _, err := exec.LookPath("uwsgi"); err != nil {
-		return &target{Name: "uWSGI", err: err}
-	}
-	return b.new("uWSGI", []string{"uwsgi", "--plugin", "python3", "--http-socket", addr, "--master", "--processes", strconv.Itoa(b.cores),
-		"--disable-logging", "--need-app", "--die-on-term", "--listen", "100", "--chdir", b.apps, "--virtualenv", b.venv + "-system",
-		"--module", app + ":application"}).on(addr)
 }
 
 // withOne is the same target with one interpreter or worker.
@@ -228,9 +170,18 @@ func (t *target) pause(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(20 * time.Millisecond):
+	case <-time.After(2 * time.Millisecond):
 		return true
 	}
+}
+
+// settings tells how a target is run, without this machine's folders.
+func (b *bench) settings(t *target) string {
+	var lines []string
+	for _, command := range t.commands {
+		lines = append(lines, strings.Join(command, " "))
+	}
+	return strings.NewReplacer(b.server, "server", b.venv+"/bin/", "", b.venv, "VENV", b.apps, "apps", b.dir, "TMP").Replace(strings.Join(lines, "; "))
 }
 
 func (t *target) stop() {
