@@ -20,7 +20,8 @@ RESULTS := awk -f scripts/results.awk
 
 .PHONY: help
 help:
-	@echo 'make demo      serve examples/flask at http://$(ADDR)/ (another address: ADDR=)'
+	@echo 'make demo      serve examples/flask at http://$(ADDR)/ (another address: ADDR=);'
+	@echo '               demo-django serves examples/django'
 	@echo 'make test      run all tests on the embedded CPython and the system'\''s Python'
 	@echo 'make fuzz      look for bad input, a little; FUZZTIME=10m for longer, with each target'
 	@echo 'make test-all  run the root module'\''s tests on every Python of this machine'
@@ -32,9 +33,11 @@ help:
 # ---- The demonstration
 
 .PHONY: demo
-demo:
-	@go -C examples build -o ../.build/demo ./flask
-	@exec .build/demo -addr '$(ADDR)'
+demo: demo-flask
+.PHONY: demo-flask demo-django
+demo-flask demo-django: demo-%:
+	@go -C examples build -o ../.build/$@ ./$*
+	@exec .build/$@ -addr '$(ADDR)'
 
 # ---- Tests
 
@@ -52,8 +55,9 @@ test-embedded: .build/log test-packages .build/venv-embedded/made
 	go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee .build/log/embedded.log | $(RESULTS)
 
 # The servers that the tests of uwsgi talk to are yours to install on a machine of
-# your own, or those tests are skipped. A debug build of Python is only to be had
-# on Debian and its kin, so elsewhere it is done without.
+# your own, or those tests are skipped; so is the browser of examples/django. A
+# debug build of Python is only to be had on Debian and its kin, so elsewhere it is
+# done without.
 .PHONY: test-packages
 test-packages:
 	@scripts/python system >/dev/null
@@ -116,6 +120,7 @@ fuzz: .build/log
 
 .PHONY: test-modules
 test-modules: .build/log
+	@if [[ $${CI-} ]]; then scripts/install chromium; fi
 	@echo '== The nested modules'
 	cd embedded && go vet ./... && go test -count=1 -v -timeout 15m ./... 2>&1 | tee ../.build/log/modules.log | awk -f ../scripts/results.awk
 	cd examples && go vet ./... && go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee -a ../.build/log/modules.log | awk -f ../scripts/results.awk

@@ -1,0 +1,12 @@
+#!/usr/bin/env python
+"""Django's management commands: "django manage" runs this with the site's Python
+and environment."""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    execute_from_command_line(sys.argv)
