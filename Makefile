@@ -112,7 +112,7 @@ test-sanitizers: .build/log test-packages .build/venv-embedded/made
 fuzz: .build/log
 	@echo '== Fuzzing'
 	@for target in .:FuzzEnviron:50000 .:FuzzScriptName:50000 .:FuzzStatusAndHeaders:10000 .:FuzzHandler:500 \
-		./uwsgi:FuzzParseVars:50000 ./uwsgi:FuzzServer:30000 ./uwsgi:FuzzTransport:30000; do \
+		./uwsgi:FuzzParseVars:50000 ./uwsgi:FuzzServer:30000 ./uwsgi:FuzzTransport:30000 ./forwarded:FuzzRequest:50000; do \
 		IFS=: read -r package name count <<<"$$target"; \
 		(set -x; WSGI_PYTHON="$(EMBEDDED_PYTHON)" go test -vet=off -run '^$$' -fuzz "^$$name$$" \
 			-fuzztime "$${FUZZTIME:-$${count}x}" -fuzzminimizetime 20x "$$package"); \
