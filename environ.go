@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/seed-a2d07992/wsgi/pool"
+	"github.com/seed-a2d07992/wsgi/uwsgi"
 )
 
 // environConfig is what an App knows of every request's environ.
@@ -40,14 +41,18 @@ const (
 // None is checked for an encoding, since the application sees each byte as a
 // character of its own (PEP 3333, "Unicode Issues").
 //
-// An error comes only from a variable that Go code set and must not; e is then
-// incomplete.
+// An error comes only from a variable that Go code or a web server set and must
+// not; e is then incomplete.
 func (c *environConfig) build(e *pool.Environ, r *http.Request) error {
 	scheme, defaultPort := "http", "80"
 	if r.TLS != nil {
 		scheme, defaultPort = "https", "443"
 	}
-	scriptName, pathInfo := c.splitPath(r)
+	gateway := uwsgi.ProcessEnv(r)
+	scriptName, pathInfo, err := c.splitPath(r, gateway)
+	if err != nil {
+		return err
+	}
 	serverName, serverPort := serverAddr(r, defaultPort)
 	remoteIP, remotePort := remoteAddr(r.RemoteAddr)
 	target := r.RequestURI
@@ -77,6 +82,11 @@ func (c *environConfig) build(e *pool.Environ, r *http.Request) error {
 	setRequestHeaders(e, r.Header)
 	if r.TLS != nil {
 		setTLS(e, r.TLS)
+	}
+	if gateway != nil {
+		if err := setGateway(e, gateway); err != nil {
+			return err
+		}
 	}
 	if c.extra != nil {
 		return c.setExtra(e, r)
@@ -158,8 +168,8 @@ func splitHost(s string) (host, port string, ok bool) {
 
 // remoteAddr returns REMOTE_ADDR, an IP address (RFC 3875, section 4.1.8), and
 // REMOTE_PORT. Both are empty for a client on a Unix socket, whose address is
-// "@" or a path. A handler that takes the address from a proxy's header often
-// leaves an address without a port.
+// "@" or a path. Where the address comes from a proxy's header it often has no
+// port, or 0 in its place.
 func remoteAddr(s string) (ip, port string) {
 	ip, port, err := net.SplitHostPort(s)
 	if err != nil {
@@ -167,6 +177,9 @@ func remoteAddr(s string) (ip, port string) {
 	}
 	if _, err := netip.ParseAddr(ip); err != nil {
 		return "", ""
+	}
+	if port == "0" {
+		port = ""
 	}
 	return ip, port
 }
@@ -306,9 +319,14 @@ const maxExtraKey = 1024 // bytes
 // setTLS sets the variables by which mod_ssl describes a connection whose TLS
 // ended here, in its formats, so that an application or a framework's
 // certificate login written for it keeps working. What crypto/tls doesn't tell
-// is missing: the session's id and the server's certificate.
+// is missing: the session's id and the server's certificate. Of TLS that ended at
+// a proxy or a web server no more than the fact is known, and state is without
+// a version.
 func setTLS(e *pool.Environ, state *tls.ConnectionState) {
 	e.Set("HTTPS", "on")
+	if state.Version == 0 {
+		return
+	}
 	e.Set("SSL_PROTOCOL", tlsProtocol(state.Version))
 	e.Set("SSL_CIPHER", tlsCipher(state.CipherSuite))
 	if state.ServerName != "" {

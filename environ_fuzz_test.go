@@ -138,7 +138,7 @@ func FuzzScriptName(f *testing.F) {
 		if checkScriptName(mount) == nil {
 			c := &environConfig{scriptName: mount, hasScriptName: true}
 			r := &http.Request{RequestURI: target, URL: &url.URL{Path: path}}
-			script, rest := c.splitPath(r)
+			script, rest, _ := c.splitPath(r, nil)
 			checkPaths(t, script, rest)
 			if script != mount {
 				t.Errorf("SCRIPT_NAME = %q, want %q", script, mount)

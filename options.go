@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 
+	"github.com/seed-a2d07992/wsgi/forwarded"
 	"github.com/seed-a2d07992/wsgi/pool"
 )
 
@@ -17,6 +18,9 @@ type config struct {
 	pool       pool.Config
 	environ    environConfig
 	bodyBuffer int
+
+	trusted []string // WithTrustedProxies
+	proxies *forwarded.Proxies
 }
 
 // DefaultBodyBuffer is the size up to which a request's body is read before a
@@ -166,14 +170,39 @@ func WithResponseBuffer(bytes int) Option {
 
 // WithScriptName sets SCRIPT_NAME, the path that the application is mounted
 // at: "/shop", or "" for the root. Where a request's path begins with it, that
-// part is taken off PATH_INFO. Without this option, SCRIPT_NAME is what
-// http.StripPrefix took off, or empty.
+// part is taken off PATH_INFO. Without this option, SCRIPT_NAME is the one that a
+// web server in front of uwsgi.Serve gives, or what http.StripPrefix took off,
+// behind the X-Forwarded-Prefix of a trusted proxy, or empty.
 func WithScriptName(prefix string) Option {
 	return func(c *config) error {
 		if err := checkScriptName(prefix); err != nil {
 			return fmt.Errorf("WithScriptName(%q): %w", prefix, err)
 		}
 		c.environ.scriptName, c.environ.hasScriptName = prefix, true
+		return nil
+	}
+}
+
+// WithTrustedProxies names the reverse proxies whose word is taken for what they
+// hide: the client's address, scheme, host and path prefix. They are IP addresses
+// ("127.0.0.1"), networks ("10.0.0.0/8"), and "unix" for whoever connects to a
+// Unix socket. From these, the headers X-Forwarded-For, -Proto, -Host, -Port and
+// -Prefix, or Forwarded (RFC 7239), become REMOTE_ADDR, wsgi.url_scheme and HTTPS,
+// HTTP_HOST, SERVER_NAME and SERVER_PORT, and SCRIPT_NAME; from anybody else they
+// change nothing. By default, and without arguments, nobody is trusted. Given
+// twice, both sets are.
+//
+// Package forwarded says what of these headers is believed, and what the proxy
+// should be told to set. Its middleware does the same for Go routes; where that
+// stands before the whole service, this option isn't needed.
+func WithTrustedProxies(proxies ...string) Option {
+	return func(c *config) error {
+		c.trusted = append(c.trusted, proxies...)
+		trust, err := forwarded.Trust(c.trusted...)
+		if err != nil {
+			return fmt.Errorf("WithTrustedProxies: %w", err)
+		}
+		c.proxies = trust
 		return nil
 	}
 }

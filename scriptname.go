@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"path"
 	"strings"
+
+	"github.com/seed-a2d07992/wsgi/forwarded"
 )
 
 // splitPath divides the request's path into SCRIPT_NAME, the mount at which
@@ -15,23 +17,43 @@ import (
 //
 // What remains for PATH_INFO is always URL.Path, because that is the path that
 // the Go handlers before this one have routed, rewritten and checked. The
-// request target only tells what was taken off it.
-func (c *environConfig) splitPath(r *http.Request) (scriptName, pathInfo string) {
+// request target only tells what was taken off it. A web server's PATH_INFO counts
+// where they have not touched the path.
+//
+// Of several that know the mount the first in this order decides: WithScriptName,
+// the web server's SCRIPT_NAME (gateway), and what Go handlers took off, behind
+// what a proxy took off before them (forwarded.Prefix).
+func (c *environConfig) splitPath(r *http.Request, gateway map[string]string) (scriptName, pathInfo string, err error) {
+	mount, given := c.scriptName, c.hasScriptName
+	if !given && gateway != nil {
+		if mount, err = gatewayMount(gateway); err != nil {
+			return "", "", err
+		}
+		given = mount != ""
+	}
 	if isAsterisk(r) {
 		// A target that names no resource has no path at all (RFC 9112,
 		// section 3.3), and PATH_INFO could not hold a star: it begins with
 		// a slash. REQUEST_URI tells it from a request for the mount itself.
-		return c.scriptName, ""
+		return mount, "", nil
 	}
 	scriptName, pathInfo = inferMount(r.RequestURI, r.URL.Path)
-	if c.hasScriptName {
-		scriptName, pathInfo = applyMount(c.scriptName, scriptName, pathInfo)
+	if gateway != nil {
+		pathInfo = gatewayPath(gateway, r, pathInfo)
+		if _, ok := cutMount(scriptName, mount); ok && !c.hasScriptName {
+			given = false // Go handlers took off the whole of it, and maybe more
+		}
+	}
+	if given {
+		scriptName, pathInfo = applyMount(mount, scriptName, pathInfo)
+	} else if !c.hasScriptName {
+		scriptName = forwarded.Prefix(r) + scriptName
 	}
 	if scriptName == "" && pathInfo == "" && r.Method != http.MethodOptions && r.Method != http.MethodConnect {
 		// "GET http://example.com" means the root (RFC 9110, section 4.2.3).
 		pathInfo = "/"
 	}
-	return scriptName, pathInfo
+	return scriptName, pathInfo, nil
 }
 
 // isAsterisk reports whether the target is "*" (RFC 9112, section 3.2.4). The

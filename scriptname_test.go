@@ -99,7 +99,7 @@ func TestApplyMount(t *testing.T) {
 			c := &environConfig{scriptName: test.mount, hasScriptName: true}
 			r := &http.Request{Method: "GET", RequestURI: test.target, URL: &url.URL{Path: test.path}}
 			var got mountPaths
-			got.scriptName, got.pathInfo = c.splitPath(r)
+			got.scriptName, got.pathInfo, _ = c.splitPath(r, nil)
 			if got != test.want {
 				t.Errorf("mount %q, target %q, path %q: got %q, want %q",
 					test.mount, test.target, test.path, got, test.want)

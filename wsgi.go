@@ -25,6 +25,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/seed-a2d07992/wsgi/forwarded"
 	"github.com/seed-a2d07992/wsgi/pool"
 )
 
@@ -33,6 +34,7 @@ import (
 type App struct {
 	pool       *pool.Pool
 	log        *slog.Logger
+	proxies    *forwarded.Proxies
 	environ    environConfig
 	bodyBuffer int
 }
@@ -105,6 +107,7 @@ func (c *config) start() (*App, error) {
 	return &App{
 		pool:       p,
 		log:        c.pool.Logger,
+		proxies:    c.proxies,
 		environ:    c.environ,
 		bodyBuffer: c.bodyBuffer,
 	}, nil
@@ -159,6 +162,7 @@ func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer call.Release()
+	r = a.proxies.Request(r)
 	e := exchange{app: a, w: w, r: r, call: call, control: http.NewResponseController(w)}
 	if err := a.environ.build(&call.Environ, r); err != nil {
 		e.logRecord(slog.LevelError, err.Error())

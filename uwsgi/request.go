@@ -24,7 +24,8 @@ var errLengthRequired = errors.New("uwsgi: a body without CONTENT_LENGTH")
 // So a handler finds what http.Request has no place for, such as REMOTE_USER,
 // SCRIPT_NAME, PATH_INFO after nginx's rewrites, DOCUMENT_ROOT, or any other
 // name given to nginx's uwsgi_param. HTTP_ variables are there under whatever
-// name they came, even those that make no header.
+// name they came, even those that make no header. Package wsgi's handlers take
+// them over into an application's environ.
 //
 // For a request that came from another server ProcessEnv returns nil. The map
 // is the request's own, and must not be changed.
