@@ -7,13 +7,12 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/seed-a2d07992/wsgi/internal/servertest"
 	"github.com/seed-a2d07992/wsgi/uwsgi"
 )
 
@@ -27,29 +26,13 @@ func listen(t testing.TB, network string) net.Listener {
 	t.Helper()
 	address := "127.0.0.1:0"
 	if network == "unix" {
-		address = socketPath(t)
+		address = servertest.SocketPath(t)
 	}
 	l, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
-}
-
-// socketPath is short: t.TempDir, with the test's name in it, may be longer than
-// a Unix socket's path can be.
-func socketPath(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "s")
-	if len(path) < 100 {
-		return path
-	}
-	dir, err := os.MkdirTemp("", "uwsgi")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return filepath.Join(dir, "s")
 }
 
 // A logBuffer is what a server has logged.

@@ -10,118 +10,20 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/seed-a2d07992/wsgi/internal/servertest"
 	"github.com/seed-a2d07992/wsgi/uwsgi"
 )
 
-// program finds a program that tests need. The package is Debian's.
-func program(t testing.TB, pkg string, names ...string) string {
-	t.Helper()
-	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-		if path, err := exec.LookPath("/usr/sbin/" + name); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("there is no %s: install Debian's package %s", names[0], pkg)
-	}
-	t.Skipf("there is no %s: install Debian's package %s", names[0], pkg)
-	return ""
-}
-
-// start runs a program until the test's end. It is taken to be up when address
-// can be connected to. What it wrote is shown if the test fails.
-func start(t testing.TB, network, address string, path string, args ...string) {
-	t.Helper()
-	var output logBuffer
-	cmd := exec.Command(path, args...)
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(done)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		select {
-		case <-done:
-		case <-time.After(patience):
-			_ = cmd.Process.Kill()
-			<-done
-		}
-		if t.Failed() {
-			t.Logf("%s:\n%s", filepath.Base(path), output.String())
-		}
-	})
-	deadline := time.After(patience)
-	for {
-		if c, err := net.Dial(network, address); err == nil {
-			_ = c.Close()
-			return
-		}
-		select {
-		case <-done:
-			t.Fatalf("%s ended:\n%s", path, output.String())
-		case <-deadline:
-			t.Fatalf("%s doesn't listen at %s:\n%s", path, address, output.String())
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-}
-
-// freeAddress is one at which a program can listen.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l := listen(t, "tcp")
-	defer l.Close()
-	return l.Addr().String()
-}
-
 const nginxConfig = `
-daemon off;
-worker_processes 1;
-pid DIR/pid;
-error_log stderr notice;
-events { worker_connections 256; }
-http {
-	access_log off;
-	client_body_temp_path DIR/body;
-	proxy_temp_path DIR/proxy;
-	fastcgi_temp_path DIR/fastcgi;
-	uwsgi_temp_path DIR/uwsgi;
-	scgi_temp_path DIR/scgi;
 	client_max_body_size 100m;
 	server {
 		listen LISTEN;
 		server_name shop.test;
-
-		uwsgi_param QUERY_STRING    $query_string;
-		uwsgi_param REQUEST_METHOD  $request_method;
-		uwsgi_param CONTENT_TYPE    $content_type;
-		uwsgi_param CONTENT_LENGTH  $content_length;
-		uwsgi_param REQUEST_URI     $request_uri;
-		uwsgi_param PATH_INFO       $document_uri;
-		uwsgi_param DOCUMENT_ROOT   $document_root;
-		uwsgi_param SERVER_PROTOCOL $server_protocol;
-		uwsgi_param REQUEST_SCHEME  $scheme;
-		uwsgi_param HTTPS           $https if_not_empty;
-		uwsgi_param REMOTE_ADDR     $remote_addr;
-		uwsgi_param REMOTE_PORT     $remote_port;
-		uwsgi_param SERVER_PORT     $server_port;
-		uwsgi_param SERVER_NAME     $server_name;
-
+		PARAMS
 		location / {
 			uwsgi_pass BACKEND;
 		}
@@ -138,31 +40,18 @@ http {
 			proxy_pass http://BACKEND;
 		}
 	}
-}
 `
 
 // nginx runs nginx before a server, and returns the URL at which it listens.
 func nginx(t *testing.T, network string, s *uwsgi.Server) string {
 	t.Helper()
-	path := program(t, "nginx", "nginx")
 	backend := serve(t, network, s)
 	if network == "unix" {
 		backend = "unix:" + backend + ":"
 	}
-	dir, address := t.TempDir(), freeAddress(t)
-	config := strings.NewReplacer("DIR", dir, "LISTEN", address,
+	return servertest.Nginx(t, strings.NewReplacer("PARAMS", servertest.UWSGIParams,
 		"proxy_pass http://BACKEND", "proxy_pass http://"+backend,
-		"BACKEND", strings.TrimSuffix(backend, ":")).Replace(nginxConfig)
-	if err := os.WriteFile(filepath.Join(dir, "nginx.conf"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	// As root, nginx would run its workers as another user, who can't write here.
-	globals := ""
-	if os.Getuid() == 0 {
-		globals = "user root;"
-	}
-	start(t, "tcp", address, path, "-p", dir, "-e", "stderr", "-c", filepath.Join(dir, "nginx.conf"), "-g", globals)
-	return "http://" + address
+		"BACKEND", strings.TrimSuffix(backend, ":")).Replace(nginxConfig))
 }
 
 func TestNginxRequest(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seed-a2d07992/wsgi/internal/servertest"
 	"github.com/seed-a2d07992/wsgi/uwsgi"
 )
 
@@ -58,17 +59,17 @@ def application(environ, start_response):
 // startUWSGI runs a uWSGI server of uwsgiApp, and returns its address.
 func startUWSGI(t *testing.T, network string) string {
 	t.Helper()
-	path := program(t, "uwsgi-core and uwsgi-plugin-python3", "uwsgi-core", "uwsgi")
+	path := servertest.Program(t, "uwsgi-core and uwsgi-plugin-python3", "uwsgi-core", "uwsgi")
 	dir := t.TempDir()
 	app := filepath.Join(dir, "app.py")
 	if err := os.WriteFile(app, []byte(uwsgiApp), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	address := socketPath(t)
+	address := servertest.SocketPath(t)
 	if network == "tcp" {
-		address = freeAddress(t)
+		address = servertest.FreeAddress(t)
 	}
-	start(t, network, address, path,
+	servertest.Start(t, network, address, path,
 		"--plugin", "python3", "--wsgi-file", app, "--uwsgi-socket", address,
 		"--master", "--die-on-term", "--no-orphans", "--processes", "2", "--need-app", "--worker-reload-mercy", "1")
 	return address
