@@ -1,6 +1,7 @@
 package wsgi_test
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"os"
@@ -11,25 +12,39 @@ import (
 	"github.com/seed-a2d07992/wsgi"
 )
 
-// TestFlask serves a Flask application out of a virtual environment on the
-// Python under test. "make test" makes the environment and names it.
-func TestFlask(t *testing.T) {
+// inFlaskVenv reports whether the process's Python has Flask. "make test" makes a
+// virtual environment with it on the Python under test and names it. Where that is
+// not the process's, the test is run in a process of its own, because the main
+// interpreter of this one is not in the virtual environment.
+func inFlaskVenv(t *testing.T) bool {
+	t.Helper()
 	venv := os.Getenv("WSGI_TEST_VENV")
 	if venv == "" {
 		t.Skip("WSGI_TEST_VENV names no virtual environment with Flask in it; make test does")
 	}
-	if os.Getenv("WSGI_PYTHON") != venv {
-		// In a process of its own: the main interpreter of this one is not in
-		// the virtual environment.
-		ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
-		defer cancel()
-		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestFlask$", "-test.v")
-		cmd.Env = append(os.Environ(), "WSGI_PYTHON="+venv)
-		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS: TestFlask") {
-			t.Errorf("%v\n%s", err, out)
-		}
+	if os.Getenv("WSGI_PYTHON") == venv {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), "WSGI_PYTHON="+venv)
+	out, err := cmd.CombinedOutput()
+	if bytes.Contains(out, []byte("--- SKIP: "+t.Name())) {
+		t.Skipf("%s", out)
+	}
+	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
+}
+
+// TestFlask serves a Flask application out of a virtual environment.
+func TestFlask(t *testing.T) {
+	if !inFlaskVenv(t) {
 		return
 	}
+	venv := os.Getenv("WSGI_TEST_VENV")
 	isolations(t, func(t *testing.T, mode wsgi.Isolation) {
 		s := servePlain(t, `
 import sys
