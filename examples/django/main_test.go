@@ -1,11 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,13 +10,14 @@ import (
 	"testing"
 
 	"github.com/seed-a2d07992/wsgi/examples/internal/programtest"
+	"github.com/seed-a2d07992/wsgi/internal/servertest"
 )
 
 // TestProgram runs the program as a user does: over http and over https, with
 // management commands beside it.
 func TestProgram(t *testing.T) {
 	program := programtest.Build(t)
-	cert, key := certificate(t)
+	cert, key := servertest.Certificate(t, "127.0.0.1")
 	for _, test := range []struct {
 		scheme string
 		flags  []string
@@ -94,30 +90,4 @@ func manager(t *testing.T, program string, flags ...string) func(args ...string)
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-}
-
-// certificate writes a certificate for 127.0.0.1, and its key, to files.
-func certificate(t *testing.T) (cert, key string) {
-	t.Helper()
-	server := httptest.NewTLSServer(http.NotFoundHandler())
-	defer server.Close()
-	pair := server.TLS.Certificates[0]
-	private, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, block := range map[string]*pem.Block{
-		cert: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]},
-		key:  {Type: "PRIVATE KEY", Bytes: private},
-	} {
-		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
-		t.Fatal(err)
-	}
-	return cert, key
 }

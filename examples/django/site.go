@@ -103,7 +103,7 @@ func (s *site) command(ctx context.Context, args ...string) *exec.Cmd {
 // application. Both are done here, by a process of their own, since each
 // interpreter loads the application: there they would be done several times at
 // once.
-func (s *site) start(ctx context.Context) (*wsgi.App, *documents, error) {
+func (s *site) start(ctx context.Context, more ...wsgi.Option) (*wsgi.App, *documents, error) {
 	for _, args := range [][]string{{"migrate", "--noinput"}, {"collectstatic", "--noinput"}} {
 		if out, err := s.command(ctx, args...).CombinedOutput(); err != nil {
 			return nil, nil, errors.Join(ctx.Err(), fmt.Errorf("manage.py %s: %w\n%s", args[0], err, bytes.TrimSpace(out)))
@@ -113,11 +113,11 @@ func (s *site) start(ctx context.Context) (*wsgi.App, *documents, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	app, err := wsgi.New("config.wsgi", "application",
+	app, err := wsgi.New("config.wsgi", "application", append(more,
 		wsgi.WithPython(s.python),
 		wsgi.WithPath(s.source),
 		wsgi.WithEnv(s.env),
-	)
+	)...)
 	if err != nil {
 		return nil, nil, errors.Join(err, docs.Close())
 	}

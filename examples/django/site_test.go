@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/seed-a2d07992/wsgi"
 )
 
 // A testSite is the whole program's handler on a server, with an empty database
@@ -23,12 +26,22 @@ import (
 type testSite struct {
 	*site
 	*httptest.Server
-	logs *logs
+	handler http.Handler
+	logs    *logs
 }
 
 func serveSite(t *testing.T) *testSite {
 	t.Helper()
-	opts := options{data: t.TempDir(), hosts: "127.0.0.1", maxUpload: 10 << 20}
+	s := startSite(t, options{})
+	s.Server = httptest.NewServer(s.handler)
+	t.Cleanup(s.Server.Close)
+	return s
+}
+
+// startSite is serveSite without the server.
+func startSite(t *testing.T, opts options, more ...wsgi.Option) *testSite {
+	t.Helper()
+	opts.data, opts.hosts, opts.maxUpload = t.TempDir(), "127.0.0.1", 10<<20
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
@@ -42,13 +55,12 @@ func serveSite(t *testing.T) *testSite {
 	if err != nil {
 		t.Fatal(err)
 	}
-	app, docs, err := s.start(t.Context())
+	app, docs, err := s.start(t.Context(), more...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Server = httptest.NewServer(routes(app, docs, s.static(), opts.maxUpload))
+	s.handler = routes(app, docs, s.static(), opts.maxUpload)
 	t.Cleanup(func() {
-		s.Server.Close()
 		if err := app.Close(); err != nil {
 			t.Error(err)
 		}

@@ -144,8 +144,8 @@ func Nginx(t testing.TB, http string) string {
 	return "http://" + address
 }
 
-// Certificate makes a certificate for the host, and returns the files that hold it and its
-// key.
+// Certificate makes a certificate for the host, a name or an address, and returns
+// the files that hold it and its key.
 func Certificate(t testing.TB, host string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -154,9 +154,13 @@ func Certificate(t testing.TB, host string) (cert, key string) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
-		DNSNames:     []string{host},
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(time.Hour),
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{host}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
 	if err != nil {

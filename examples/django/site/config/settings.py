@@ -11,9 +11,8 @@ SECRET_KEY = os.environ["DJANGO_SECRET_KEY"]
 DEBUG = os.environ.get("DJANGO_DEBUG") == "1"
 ALLOWED_HOSTS = os.environ["DJANGO_ALLOWED_HOSTS"].split(",")
 
-# Cookies for https alone where Go serves https, which Django sees by
-# wsgi.url_scheme. Behind a proxy that does: SECURE_PROXY_SSL_HEADER and
-# CSRF_TRUSTED_ORIGINS as well.
+# Cookies for https alone where Go serves https, or a proxy that it trusts.
+# Django sees that by wsgi.url_scheme, so no SECURE_PROXY_SSL_HEADER is needed.
 HTTPS = os.environ.get("DJANGO_HTTPS") == "1"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 30 * 24 * 3600 if HTTPS else 0
@@ -80,6 +79,7 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+LOGIN_URL = "login"  # a name and no path, so that it follows SCRIPT_NAME
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "documents:list"
 
 LANGUAGE_CODE = "en"
