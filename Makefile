@@ -12,7 +12,7 @@ ADDR ?= 127.0.0.1:8080
 CLANG_FORMAT_VERSION := 21.1.8
 export FUZZTIME ?=
 
-MODULES := . embedded examples bench internal/hosttest
+MODULES := . embedded examples bench compat internal/hosttest
 EMBEDDED_PYTHON = $$(go -C embedded run ./cmd/embedded-python)
 C_FILES = $$(git ls-files -co --exclude-standard '*.c' '*.h')
 GO_FILES = $$(git ls-files -co --exclude-standard '*.go')
@@ -125,6 +125,7 @@ test-modules: .build/log
 	cd embedded && go vet ./... && go test -count=1 -v -timeout 15m ./... 2>&1 | tee ../.build/log/modules.log | awk -f ../scripts/results.awk
 	cd examples && go vet ./... && go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee -a ../.build/log/modules.log | awk -f ../scripts/results.awk
 	cd bench && go vet ./... && go test -count=1 -v ./... 2>&1 | tee -a ../.build/log/modules.log | awk -f ../scripts/results.awk
+	cd compat && go vet ./... && go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee -a ../.build/log/modules.log | awk -f ../scripts/results.awk
 
 # Each Python gets a process of its own: a process can load only one.
 .PHONY: test-all

@@ -1,0 +1,76 @@
+package compat
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/seed-a2d07992/wsgi"
+)
+
+// A framework is one that has an application in apps, in the module that is
+// named for it.
+type framework struct {
+	name      string
+	isolation wsgi.Isolation // what Auto comes to
+	notFound  string         // in its page for a path that it doesn't know
+	lacks     []string       // the rules that it has nothing for, by their names
+}
+
+var frameworks = []framework{
+	{name: "flask", isolation: wsgi.OwnGIL, notFound: "The requested URL was not found on the server."},
+	// It knows no bodies without a Content-Length, and no ranges.
+	{name: "django", isolation: wsgi.OwnGIL, notFound: "The requested resource was not found on this server.",
+		lacks: []string{"upload in chunks", "ranges", "not modified"}},
+}
+
+// downloaded is the contents of the file that is downloaded.
+var downloaded = noise(1<<20+11, 1)
+
+// TestFrameworks holds each of them to the same rules, at the root and under a
+// prefix that Go takes off.
+func TestFrameworks(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file.bin")
+	if err := os.WriteFile(file, downloaded, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range frameworks {
+		t.Run(f.name, func(t *testing.T) {
+			app, records := newApp(t, f.name+"_app", "application", wsgi.WithEnv(map[string]string{"COMPAT_FILE": file}))
+			if got := app.Stats().Isolation; got != f.isolation {
+				t.Errorf("it runs under %v, want %v", got, f.isolation)
+			}
+			if said := records.take(); (said != "") != (f.isolation == wsgi.Main) {
+				t.Errorf("the start has logged %q", said)
+			}
+			mux := http.NewServeMux()
+			mux.Handle("/", app)
+			mux.Handle("/shop/", http.StripPrefix("/shop", app))
+			server := serve(t, mux)
+			for _, prefix := range []string{"", "/shop"} {
+				t.Run("at "+prefix+"/", func(t *testing.T) {
+					for _, rule := range rules {
+						if slices.Contains(f.lacks, rule.name) {
+							continue
+						}
+						t.Run(rule.name, func(t *testing.T) {
+							rule.test(t, &mount{newClient(t, server.URL+prefix), f, prefix, records})
+							if said := records.take(); said != "" {
+								t.Errorf("it has logged %s", said)
+							}
+						})
+					}
+					t.Run("what its test client sees", func(t *testing.T) {
+						compareWithTestClient(t, newClient(t, server.URL+prefix), f.name, prefix, file)
+						if said := records.take(); strings.Contains(said, "Traceback") {
+							t.Errorf("it has logged %s", said)
+						}
+					})
+				})
+			}
+		})
+	}
+}
