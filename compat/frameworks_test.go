@@ -25,6 +25,12 @@ var frameworks = []framework{
 	// It knows no bodies without a Content-Length, and no ranges.
 	{name: "django", isolation: wsgi.OwnGIL, notFound: "The requested resource was not found on this server.",
 		lacks: []string{"upload in chunks", "ranges", "not modified"}},
+	// A method that no view is for is a path that isn't found.
+	{name: "pyramid", isolation: wsgi.OwnGIL, notFound: "The resource could not be found.", lacks: []string{"method not allowed"}},
+	{name: "bottle", isolation: wsgi.OwnGIL, notFound: "Not found: ", lacks: []string{"upload in chunks"}},
+	{name: "falcon", isolation: wsgi.OwnGIL, notFound: "404 Not Found", lacks: []string{"sessions", "upload in chunks"}},
+	{name: "webob", isolation: wsgi.OwnGIL, notFound: "The resource could not be found."},
+	{name: "werkzeug", isolation: wsgi.OwnGIL, notFound: "The requested URL was not found on the server.", lacks: []string{"sessions"}},
 }
 
 // downloaded is the contents of the file that is downloaded.

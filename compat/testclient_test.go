@@ -49,6 +49,7 @@ func compareWithTestClient(t *testing.T, c *client, name, prefix, file string) {
 		{Method: "HEAD", Target: "/download"},
 		{Method: "GET", Target: "/download", Headers: map[string]string{"Range": "bytes=5-9"}},
 		{Method: "GET", Target: "/missing"},
+		{Method: "HEAD", Target: "/missing"},
 		{Method: "GET", Target: "/item/"},
 	}
 	for i := range questions {

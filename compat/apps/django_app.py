@@ -63,7 +63,7 @@ def form(request):
 def cookies(request):
     response = JsonResponse(request.COOKIES)
     response.set_cookie("seen", "yes", httponly=True)
-    response.set_cookie("theme", "dark blue", samesite="Lax")
+    response.set_cookie("theme", "dark-blue", samesite="Lax")
     return response
 
 

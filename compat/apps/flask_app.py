@@ -30,7 +30,7 @@ def form():
 def cookies():
     response = jsonify(request.cookies)
     response.set_cookie("seen", "yes", httponly=True)
-    response.set_cookie("theme", "dark blue", samesite="Lax")
+    response.set_cookie("theme", "dark-blue", samesite="Lax")
     return response
 
 

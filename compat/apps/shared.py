@@ -22,3 +22,19 @@ def lines(fifo):
 def described(title, name, data):
     """The answer of /upload."""
     return {"title": title, "name": name, "size": len(data), "sha256": sha256(data).hexdigest()}
+
+
+def ask_webtest(application, prefix, method, target, headers, body):
+    """Asks through WebTest, the test client of frameworks that have none."""
+    from webtest import TestApp
+
+    response = TestApp(application).request(
+        target,
+        base_url="http://localhost" + prefix,
+        environ={"SERVER_PROTOCOL": "HTTP/1.1"},
+        method=method,
+        headers={**headers, "Host": "localhost"},
+        body=body,
+        expect_errors=True,
+    )
+    return response.status_code, response.headerlist, response.body
