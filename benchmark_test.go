@@ -1,9 +1,12 @@
 package wsgi_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"github.com/seed-a2d07992/wsgi/pool"
 )
 
 // smallest is the smallest application there is.
@@ -34,6 +37,41 @@ func BenchmarkHandler(b *testing.B) {
 	for b.Loop() {
 		clear(w.header)
 		app.ServeHTTP(w, r)
+	}
+}
+
+// BenchmarkHandoff is a request without HTTP: from Go to a worker and back, with
+// no environ but what every request has, and an application that does nothing.
+func BenchmarkHandoff(b *testing.B) {
+	_, file := writeApp(b, "def application(environ, start_response):\n    start_response('200 OK', [])\n    return ()\n")
+	p, err := pool.New(pool.Config{Module: file, Callable: "application", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.Close()
+	b.ReportAllocs()
+	for b.Loop() {
+		call, err := p.Get()
+		if err != nil {
+			b.Fatal(err)
+		}
+		call.Configure(0, false, false)
+		if err := call.Start(); err != nil {
+			b.Fatal(err)
+		}
+		for {
+			over := call.Over()
+			for record, ok := call.Next(); ok; record, ok = call.Next() {
+				call.Take(record)
+			}
+			if over {
+				break
+			}
+			if err := call.Wait(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+		call.Release()
 	}
 }
 

@@ -21,12 +21,13 @@ type load struct {
 
 // A sample is what wrk has seen.
 type sample struct {
-	PerSecond float64       `json:"per_second"`
-	P50       time.Duration `json:"p50_ns"`
-	P99       time.Duration `json:"p99_ns"`
+	Requests  float64
+	PerSecond float64
+	P50, P99  time.Duration
 }
 
 var (
+	requests   = regexp.MustCompile(`(?m)^\s+([0-9]+) requests in `)
 	perSecond  = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
 	percentile = regexp.MustCompile(`(?m)^\s+(50|99)%\s+([0-9.]+(?:us|ms|s|m))$`)
 	wrong      = regexp.MustCompile(`(?m)^\s+(Non-2xx.*|Socket errors:.*)$`)
@@ -69,6 +70,12 @@ func parseWrk(out string) (s sample, err error) {
 	if s.PerSecond, err = strconv.ParseFloat(m[1], 64); err != nil {
 		return s, err
 	}
+	if m = requests.FindStringSubmatch(out); m == nil {
+		return s, fmt.Errorf("wrk says nothing of their number: %q", out)
+	}
+	if s.Requests, err = strconv.ParseFloat(m[1], 64); err != nil {
+		return s, err
+	}
 	for _, m := range percentile.FindAllStringSubmatch(out, -1) {
 		d, err := time.ParseDuration(m[2])
 		if err != nil {
@@ -100,6 +107,17 @@ func check(addr, path, want string) error {
 		return fmt.Errorf("%s: %q instead of %q", path, body, want)
 	}
 	return nil
+}
+
+// askCounts asks a Go server how often it has allocated memory and called C.
+func askCounts(addr string) (allocations, calls float64, err error) {
+	resp, err := http.Get("http://" + addr + "/counts")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer resp.Body.Close()
+	_, err = fmt.Fscan(resp.Body, &allocations, &calls)
+	return allocations, calls, err
 }
 
 // zeros yields n zero bytes.

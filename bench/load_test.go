@@ -22,7 +22,7 @@ Requests/sec:  18498.60
 Transfer/sec:      2.31MB
 `
 	s, err := parseWrk(out)
-	if want := (sample{PerSecond: 18498.60, P50: 87 * time.Microsecond, P99: 1020 * time.Millisecond}); err != nil || s != want {
+	if want := (sample{Requests: 92616, PerSecond: 18498.60, P50: 87 * time.Microsecond, P99: 1020 * time.Millisecond}); err != nil || s != want {
 		t.Errorf("got %+v, %v, want %+v", s, err, want)
 	}
 	for _, line := range []string{"  Non-2xx or 3xx responses: 17", "  Socket errors: connect 0, read 3, write 0, timeout 0"} {

@@ -50,6 +50,10 @@ func run(ctx context.Context, quick bool, only string, rounds int, seconds time.
 		return err
 	}
 	defer os.RemoveAll(dir)
+	// Apache's processes run as another user, who has to find their sockets.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
 	b, err := prepare(ctx, dir, venv, quick)
 	if err != nil {
 		return err

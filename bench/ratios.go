@@ -159,23 +159,26 @@ func ratios(cores int, seconds time.Duration) []*ratio {
 		{Name: "hello-one-interpreter", What: "hello, 64 clients: two interpreters / one", Target: 1, path: "/",
 			ours: this("plain", "-interpreters", "2"), theirs: this("plain", "-interpreters", "1"), measure: throughput("/", 64, seconds, helloWorld)},
 		{Name: "latency", What: "hello, one client: p50 that this adds to bare net/http", Unit: "µs", Target: 30, AtMost: true, added: true, path: "/",
-			ours: this("plain"), theirs: bare, measure: func(ctx context.Context, b *bench, t *target) (float64, error) {
-				s, err := b.wrk(ctx, t.addr, load{path: "/", connections: 1, duration: seconds * time.Second})
-				return float64(s.P50) / float64(time.Microsecond), err
-			}},
+			ours: this("plain"), theirs: bare, measure: latency(seconds, func(s sample) time.Duration { return s.P50 })},
+		{Name: "latency-p99", What: "hello, one client: p99 that this adds to bare net/http", Unit: "µs", AtMost: true, added: true, path: "/",
+			ours: this("plain"), theirs: bare, measure: latency(seconds, func(s sample) time.Duration { return s.P99 })},
+		{Name: "allocations", What: "hello: Go allocations of a request that this adds to net/http's", Unit: "allocations", Target: 12, AtMost: true, added: true, path: "/",
+			ours: this("plain"), theirs: bare, measure: perRequest(seconds, func(allocations, _ float64) float64 { return allocations })},
+		{Name: "cgo", What: "hello: calls of C by a request", Unit: "calls", Target: 2, AtMost: true, added: true, path: "/",
+			ours: this("plain"), theirs: bare, measure: perRequest(seconds, func(_, calls float64) float64 { return calls })},
 		flask("flask-proxied-gunicorn", "ReverseProxy to gunicorn, sync workers", 7, behind((*bench).gunicornSync, "flask_json")),
 		flask("flask-proxied-gthread", "ReverseProxy to gunicorn, gthread", 3, behind(gunicornThreads(4), "flask_json")),
 		flask("flask-proxied-granian", "ReverseProxy to Granian", 3, behind((*bench).granian, "flask_json")),
-		flask("flask-proxied-uwsgi", "ReverseProxy to uWSGI", 3, behind((*bench).uwsgi, "flask_json")),
+		flask("flask-proxied-uwsgi", "ReverseProxy to uWSGI (on Debian's Python)", 3, behind((*bench).uwsgi, "flask_json")),
 		flask("flask-gunicorn-sync", "gunicorn, sync workers", 1.2, direct((*bench).gunicornSync, "flask_json")),
 		flask("flask-gunicorn-gthread", "gunicorn, gthread", 1.2, direct(gunicornThreads(4), "flask_json")),
 		flask("flask-granian", "Granian", 1.2, direct((*bench).granian, "flask_json")),
-		flask("flask-uwsgi", "uWSGI", 1.2, direct((*bench).uwsgi, "flask_json")),
+		flask("flask-uwsgi", "uWSGI (on Debian's Python)", 1.2, direct((*bench).uwsgi, "flask_json")),
 		flask("flask-waitress", "waitress", 1.2, direct((*bench).waitress, "flask_json")),
-		flask("flask-bjoern", "bjoern", 1.2, direct((*bench).bjoern, "flask_json")),
-		flask("flask-fastwsgi", "fastwsgi", 1.2, direct((*bench).fastwsgi, "flask_json")),
-		flask("flask-modwsgi-embedded", "mod_wsgi, embedded", 1.2, direct(modWSGI(false), "flask_json")),
-		flask("flask-modwsgi-daemon", "mod_wsgi, daemon", 1.2, direct(modWSGI(true), "flask_json")),
+		flask("flask-bjoern", "bjoern (on Debian's Python)", 1.2, direct((*bench).bjoern, "flask_json")),
+		flask("flask-fastwsgi", "fastwsgi (on Debian's Python)", 1.2, direct((*bench).fastwsgi, "flask_json")),
+		flask("flask-modwsgi-embedded", "mod_wsgi, embedded (on Debian's Python)", 1.2, direct(modWSGI(false), "flask_json")),
+		flask("flask-modwsgi-daemon", "mod_wsgi, daemon (on Debian's Python)", 1.2, direct(modWSGI(true), "flask_json")),
 		flask("flask-caddysnake", "caddysnake", 1.2, direct((*bench).caddysnake, "flask_json")),
 		flask("flask-pyvoy", "pyvoy", 1.2, direct((*bench).pyvoy, "flask_json")),
 		{Name: "django-proxied-gunicorn", What: "Django page, 64 clients: this / ReverseProxy to gunicorn", Target: 1.5, path: "/",
@@ -210,6 +213,30 @@ func ratios(cores int, seconds time.Duration) []*ratio {
 			theirs: func(b *bench) *target { return b.gunicornSync("django_page", b.nextAddr()) }, measure: second},
 	}
 	return list
+}
+
+// latency is what one client waits, in microseconds.
+func latency(seconds time.Duration, which func(sample) time.Duration) func(context.Context, *bench, *target) (float64, error) {
+	return func(ctx context.Context, b *bench, t *target) (float64, error) {
+		s, err := b.wrk(ctx, t.addr, load{path: "/", connections: 1, duration: seconds * time.Second})
+		return float64(which(s)) / float64(time.Microsecond), err
+	}
+}
+
+// perRequest is what the Go server counts of one request, under 64 clients.
+func perRequest(seconds time.Duration, which func(allocations, calls float64) float64) func(context.Context, *bench, *target) (float64, error) {
+	return func(ctx context.Context, b *bench, t *target) (float64, error) {
+		allocations, calls, err := askCounts(t.addr)
+		if err != nil {
+			return 0, err
+		}
+		s, err := b.wrk(ctx, t.addr, load{path: "/", connections: 64, duration: seconds * time.Second})
+		if err != nil {
+			return 0, err
+		}
+		allocatedNow, callsNow, err := askCounts(t.addr)
+		return which(allocatedNow-allocations, callsNow-calls) / s.Requests, err
+	}
 }
 
 // goRoute is the p99 of /go, in microseconds, while / has more clients than it

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -124,20 +125,33 @@ func machine() string {
 // versions tells what was measured, as far as it can be asked.
 func (b *bench) versions() []string {
 	list := []string{runtime.Version()}
-	script := `import importlib.metadata as m, platform
+	const script = `import importlib.metadata as m, platform
 print("CPython " + platform.python_version())
 for d in sorted(m.distributions(), key=lambda d: d.name.lower()):
-    if d.name.lower() in ("flask", "django", "gunicorn", "granian", "waitress", "caddysnake", "pyvoy", "werkzeug"):
+    if d.name.lower() in ("flask", "django", "gunicorn", "granian", "waitress", "caddysnake", "pyvoy", "werkzeug", "bjoern", "fastwsgi"):
         print(d.name + " " + d.version)`
-	out, err := exec.Command(b.bin("python"), "-c", script).Output()
-	if err != nil {
-		return list
-	}
-	for line := range strings.Lines(string(out)) {
-		list = append(list, strings.TrimSpace(line))
-	}
-	if out, err := exec.Command("uwsgi", "--version").Output(); err == nil {
-		list = append(list, "uWSGI "+strings.TrimSpace(string(out))+" (on Debian's Python)")
+	for _, question := range []struct {
+		note    string
+		command []string
+		answer  string
+	}{
+		{"", []string{b.bin("python"), "-c", script}, `(.+)`},
+		{" (Debian's)", []string{b.venv + "-system/bin/python", "-c", script}, `(.+)`},
+		{" (Debian's)", []string{"uwsgi", "--version"}, `(.+)`},
+		{" (Debian's)", []string{"dpkg-query", "-W", "-f", "mod_wsgi ${Version}", "libapache2-mod-wsgi-py3"}, `(.+)`},
+		{" (Debian's)", []string{"apache2", "-v"}, `Server version: (\S+)`},
+		{"", []string{"wrk", "-v"}, `(wrk \S+)`},
+	} {
+		out, _ := exec.Command(question.command[0], question.command[1:]...).Output() // wrk exits with 1
+		for _, m := range regexp.MustCompile(question.answer).FindAllSubmatch(out, -1) {
+			version := string(m[1])
+			if question.command[0] == "uwsgi" {
+				version = "uWSGI " + version
+			}
+			if !slices.Contains(list, version) {
+				list = append(list, version+question.note)
+			}
+		}
 	}
 	return list
 }

@@ -14,6 +14,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -32,6 +33,7 @@ func main() {
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /go", hello)
+	mux.HandleFunc("GET /counts", counts)
 	switch {
 	case *proxy != "":
 		mux.Handle("/", reverseProxy(*proxy))
@@ -74,6 +76,13 @@ func reverseProxy(addr string) http.Handler {
 		MaxIdleConnsPerHost: 1024,
 	}
 	return p
+}
+
+// counts says how often the process has allocated memory in Go and called C.
+func counts(w http.ResponseWriter, r *http.Request) {
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	fmt.Fprintln(w, stats.Mallocs, runtime.NumCgoCall())
 }
 
 // These are what the applications of apps/plain.py do.
