@@ -113,9 +113,10 @@ func (it *Interpreter) Submit(r *Request, environ []byte) (left bool, err error)
 }
 
 // Nudge wakes a worker if there are requests that nobody takes. It reports
-// whether it should be called again.
+// whether it should be called again. Mostly there are none by then, which costs no
+// call into C.
 func (it *Interpreter) Nudge() (again bool) {
-	return C.wsgi_interpreter_nudge(it.c) != 0
+	return atomic.LoadUint32((*uint32)(&it.gauges.queued)) != 0 && C.wsgi_interpreter_nudge(it.c) != 0
 }
 
 // Gauges says what an interpreter is at. It costs no call into C.

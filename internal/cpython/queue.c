@@ -158,8 +158,6 @@ int wsgi_request_submit(struct wsgi_request *request, struct wsgi_interpreter *i
 
 int wsgi_interpreter_nudge(struct wsgi_interpreter *interpreter)
 {
-	if (LOAD(&interpreter->gauges.queued) == 0)
-		return 0;
 	pthread_mutex_lock(&interpreter->lock);
 	int stalled = interpreter->queue_head != NULL && is_stalled(interpreter);
 	int woken = stalled && idle_pop(interpreter);
