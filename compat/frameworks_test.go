@@ -14,23 +14,24 @@ import (
 // A framework is one that has an application in apps, in the module that is
 // named for it.
 type framework struct {
-	name      string
-	isolation wsgi.Isolation // what Auto comes to
-	notFound  string         // in its page for a path that it doesn't know
-	lacks     []string       // the rules that it has nothing for, by their names
+	name     string
+	notFound string   // in its page for a path that it doesn't know
+	compiled bool     // parts of it are extension modules that only Main takes
+	lacks    []string // the rules that it has nothing for, by their names
 }
 
 var frameworks = []framework{
-	{name: "flask", isolation: wsgi.OwnGIL, notFound: "The requested URL was not found on the server."},
+	{name: "flask", notFound: "The requested URL was not found on the server."},
 	// It knows no bodies without a Content-Length, and no ranges.
-	{name: "django", isolation: wsgi.OwnGIL, notFound: "The requested resource was not found on this server.",
+	{name: "django", notFound: "The requested resource was not found on this server.",
 		lacks: []string{"upload in chunks", "ranges", "not modified"}},
 	// A method that no view is for is a path that isn't found.
-	{name: "pyramid", isolation: wsgi.OwnGIL, notFound: "The resource could not be found.", lacks: []string{"method not allowed"}},
-	{name: "bottle", isolation: wsgi.OwnGIL, notFound: "Not found: ", lacks: []string{"upload in chunks"}},
-	{name: "falcon", isolation: wsgi.OwnGIL, notFound: "404 Not Found", lacks: []string{"sessions", "upload in chunks"}},
-	{name: "webob", isolation: wsgi.OwnGIL, notFound: "The resource could not be found."},
-	{name: "werkzeug", isolation: wsgi.OwnGIL, notFound: "The requested URL was not found on the server.", lacks: []string{"sessions"}},
+	{name: "pyramid", compiled: true, notFound: "The resource could not be found.",
+		lacks: []string{"method not allowed"}},
+	{name: "bottle", notFound: "Not found: ", lacks: []string{"upload in chunks"}},
+	{name: "falcon", compiled: true, notFound: "404 Not Found", lacks: []string{"sessions", "upload in chunks"}},
+	{name: "webob", notFound: "The resource could not be found."},
+	{name: "werkzeug", notFound: "The requested URL was not found on the server.", lacks: []string{"sessions"}},
 }
 
 // downloaded is the contents of the file that is downloaded.
@@ -44,39 +45,41 @@ func TestFrameworks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, f := range frameworks {
-		t.Run(f.name, func(t *testing.T) {
-			app, records := newApp(t, f.name+"_app", "application", wsgi.WithEnv(map[string]string{"COMPAT_FILE": file}))
-			if got := app.Stats().Isolation; got != f.isolation {
-				t.Errorf("it runs under %v, want %v", got, f.isolation)
-			}
-			if said := records.take(); (said != "") != (f.isolation == wsgi.Main) {
-				t.Errorf("the start has logged %q", said)
-			}
-			mux := http.NewServeMux()
-			mux.Handle("/", app)
-			mux.Handle("/shop/", http.StripPrefix("/shop", app))
-			server := serve(t, mux)
-			for _, prefix := range []string{"", "/shop"} {
-				t.Run("at "+prefix+"/", func(t *testing.T) {
-					for _, rule := range rules {
-						if slices.Contains(f.lacks, rule.name) {
-							continue
-						}
-						t.Run(rule.name, func(t *testing.T) {
-							rule.test(t, &mount{newClient(t, server.URL+prefix), f, prefix, records})
-							if said := records.take(); said != "" {
-								t.Errorf("it has logged %s", said)
-							}
-						})
+		t.Run(f.name, func(t *testing.T) { testFramework(t, f, file) })
+		if f.compiled {
+			t.Run(f.name+" in the main interpreter", func(t *testing.T) { testFramework(t, f, file, wsgi.WithIsolation(wsgi.Main)) })
+		}
+	}
+}
+
+func testFramework(t *testing.T, f framework, file string, opts ...wsgi.Option) {
+	app, records := newApp(t, f.name+"_app", "application", append(opts, wsgi.WithEnv(map[string]string{"COMPAT_FILE": file}))...)
+	if got := app.Stats().Isolation; len(opts) == 0 && got != wsgi.OwnGIL {
+		t.Errorf("by default it runs under %v", got)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/", app)
+	mux.Handle("/shop/", http.StripPrefix("/shop", app))
+	server := serve(t, mux)
+	for _, prefix := range []string{"", "/shop"} {
+		t.Run("at "+prefix+"/", func(t *testing.T) {
+			for _, rule := range rules {
+				if slices.Contains(f.lacks, rule.name) {
+					continue
+				}
+				t.Run(rule.name, func(t *testing.T) {
+					rule.test(t, &mount{newClient(t, server.URL+prefix), f, prefix, records})
+					if said := records.take(); said != "" {
+						t.Errorf("it has logged %s", said)
 					}
-					t.Run("what its test client sees", func(t *testing.T) {
-						compareWithTestClient(t, newClient(t, server.URL+prefix), f.name, prefix, file)
-						if said := records.take(); strings.Contains(said, "Traceback") {
-							t.Errorf("it has logged %s", said)
-						}
-					})
 				})
 			}
+			t.Run("what its test client sees", func(t *testing.T) {
+				compareWithTestClient(t, newClient(t, server.URL+prefix), f.name, prefix, file)
+				if said := records.take(); strings.Contains(said, "Traceback") {
+					t.Errorf("it has logged %s", said)
+				}
+			})
 		})
 	}
 }
