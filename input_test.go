@@ -49,7 +49,7 @@ func pattern(n int) []byte {
 func TestBodiesArriveWhole(t *testing.T) {
 	s := serve(t, echo)
 	for _, method := range []string{"POST", "PUT", "PATCH", "DELETE", "HEAD"} {
-		for _, size := range []int{0, 1, 9999, 10000, 64<<10 - 1, 64 << 10, 64<<10 + 1, 256 << 10, 3<<20 + 1} {
+		for _, size := range []int{0, 1, 9999, 10000, 64<<10 - 1, 64 << 10, 64<<10 + 1, 256 << 10, 1<<20 - 1, 1 << 20, 1<<20 + 1} {
 			for _, framing := range []string{"length", "chunked"} {
 				t.Run(fmt.Sprintf("%s %d by %s", method, size, framing), func(t *testing.T) {
 					data := pattern(size)
