@@ -53,7 +53,8 @@ func TestFrameworks(t *testing.T) {
 }
 
 func testFramework(t *testing.T, f framework, file string, opts ...wsgi.Option) {
-	app, records := newApp(t, f.name+"_app", "application", append(opts, wsgi.WithEnv(map[string]string{"COMPAT_FILE": file}))...)
+	app, records := newApp(t, f.name+"_app", "application",
+		append(opts, wsgi.WithEnv(map[string]string{"COMPAT_FILE": file}), wsgi.WithTrustedProxies("127.0.0.1"))...)
 	if got := app.Stats().Isolation; len(opts) == 0 && got != wsgi.OwnGIL {
 		t.Errorf("by default it runs under %v", got)
 	}

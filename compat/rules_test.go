@@ -45,6 +45,7 @@ var rules = []struct {
 	{"not modified", notModifiedRule},
 	{"stream", streamRule},
 	{"redirect", redirectRule},
+	{"behind a proxy", proxyRule},
 	{"HEAD", headRule},
 	{"not found", notFoundRule},
 	{"method not allowed", notAllowedRule},
@@ -253,6 +254,18 @@ func redirectRule(t *testing.T, m *mount) {
 	to, err := resp.Location()
 	if err != nil || resp.StatusCode/100 != 3 || to.String() != m.url+"/item/7" {
 		t.Errorf("%s %v leads to %v, %v", resp.Status, resp.Header, to, err)
+	}
+}
+
+// proxyRule is about links behind a proxy that hides scheme, host and a prefix.
+func proxyRule(t *testing.T, m *mount) {
+	resp, body := m.do("GET", "/redirect", nil, "X-Forwarded-For", "192.0.2.7", "X-Forwarded-Proto", "https",
+		"X-Forwarded-Host", "shop.example", "X-Forwarded-Prefix", "/outer")
+	outer := *resp.Request.URL
+	outer.Scheme, outer.Host, outer.Path = "https", "shop.example", "/outer"+outer.Path
+	to, err := outer.Parse(resp.Header.Get("Location"))
+	if err != nil || resp.StatusCode/100 != 3 || to.String() != "https://shop.example/outer"+m.prefix+"/item/7" {
+		t.Errorf("%s leads to %v, %v\n%s", resp.Status, resp.Header["Location"], err, body)
 	}
 }
 

@@ -19,7 +19,7 @@ class ErrorsHandler(logging.Handler):
 
 settings.configure(
     SECRET_KEY=SECRET,
-    ALLOWED_HOSTS=["localhost", "127.0.0.1"],
+    ALLOWED_HOSTS=["localhost", "127.0.0.1", "shop.example"],
     ROOT_URLCONF=__name__,
     MIDDLEWARE=[
         "django.middleware.security.SecurityMiddleware",
