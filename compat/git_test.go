@@ -85,12 +85,23 @@ func (b *bodyLog) wrap(h http.Handler) http.Handler {
 }
 
 // TestGit has git itself push a large repository to dulwich, and clone and fetch
-// it again, at the root and under a prefix.
+// it again, at the root and under a prefix. Dulwich has extension modules, and
+// does without them where an interpreter refuses them.
 func TestGit(t *testing.T) {
+	for _, mode := range []wsgi.Isolation{wsgi.OwnGIL, wsgi.Main} {
+		t.Run(mode.String(), func(t *testing.T) { testGit(t, mode) })
+	}
+}
+
+func testGit(t *testing.T, mode wsgi.Isolation) {
 	g := needGit(t)
 	repositories, work := t.TempDir(), t.TempDir()
-	app, records := newApp(t, "git_app", "application", wsgi.WithEnv(map[string]string{"COMPAT_REPOSITORIES": repositories}))
-	if got := app.Stats().Isolation; got != wsgi.OwnGIL {
+	opts := []wsgi.Option{wsgi.WithEnv(map[string]string{"COMPAT_REPOSITORIES": repositories})}
+	if mode == wsgi.Main {
+		opts = append(opts, wsgi.WithIsolation(mode))
+	}
+	app, records := newApp(t, "git_app", "application", opts...)
+	if got := app.Stats().Isolation; got != mode {
 		t.Errorf("it runs under %v", got)
 	}
 	var bodies bodyLog
