@@ -189,6 +189,26 @@ func TestWorkersRunAtTheSameTime(t *testing.T) {
 	})
 }
 
+// TestConcurrencyIsToldTruly: wsgi.multithread is about one interpreter,
+// wsgi.multiprocess about others that have the application too.
+func TestConcurrencyIsToldTruly(t *testing.T) {
+	const app = `
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    told = [environ["wsgi." + name] for name in ("multithread", "multiprocess", "run_once", "version", "input_terminated")]
+    return [repr(told).encode()]
+`
+	isolations(t, func(t *testing.T, mode wsgi.Isolation) {
+		for _, threads := range []int{1, 2} {
+			for interpreters := 1; interpreters == 1 || mode == wsgi.OwnGIL && interpreters == 2; interpreters++ {
+				s := serve(t, app, wsgi.WithIsolation(mode), wsgi.WithThreads(threads), wsgi.WithInterpreters(interpreters))
+				truth := map[bool]string{false: "False", true: "True"}
+				s.expectBody(t, "/", fmt.Sprintf("[%s, %s, False, (1, 0), True]", truth[threads > 1], truth[interpreters > 1]))
+			}
+		}
+	})
+}
+
 // TestThreadIdentityIsSteady: threading.local and what hangs on it live as long
 // as the worker.
 func TestThreadIdentityIsSteady(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,5 +36,49 @@ func TestReadmeOptions(t *testing.T) {
 	slices.Sort(documented)
 	if !slices.Equal(options, documented) || len(options) == 0 {
 		t.Errorf("README.md has rows for %q, and options.go has %q", documented, options)
+	}
+}
+
+// TestDocumentedTestsExist keeps docs/pep3333.md from naming tests that are not.
+func TestDocumentedTestsExist(t *testing.T) {
+	defined := make(map[string]bool)
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil {
+				defined[f.Name.Name] = true
+			}
+		}
+	}
+	page, err := os.ReadFile("docs/pep3333.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A row of a table of rules ends in the names of its tests.
+	rows := regexp.MustCompile("(?m)^\\|.*\\| ([^|]*) \\|$").FindAllSubmatch(page, -1)
+	named := 0
+	for _, row := range rows {
+		for _, name := range regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllSubmatch(row[1], -1) {
+			named++
+			if !defined[string(name[1])] {
+				t.Errorf("docs/pep3333.md names %s, which is no test: %s", name[1], row[0])
+			}
+		}
+	}
+	rules, _, _ := strings.Cut(string(page), "## What other servers do")
+	for line := range strings.Lines(rules) {
+		if strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| rule |") && !strings.Contains(line, "`Test") {
+			t.Errorf("a rule without a test: %s", line)
+		}
+	}
+	if named < 50 {
+		t.Errorf("only %d tests are named", named)
 	}
 }
