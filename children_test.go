@@ -122,28 +122,22 @@ def application(environ, start_response):
 `)
 		return dir
 	}
-	modes := []wsgi.Isolation{wsgi.SharedGIL}
-	if atLeast(t, 13) {
-		modes = append(modes, wsgi.OwnGIL)
-	}
 	one, two := project("one", "DEBUG", "error"), project("two", "ERROR", "ignore")
-	for _, mode := range modes {
-		t.Run(mode.String(), func(t *testing.T) {
-			mux := http.NewServeMux()
-			for prefix, dir := range map[string]string{"/one/": one, "/two/": two} {
-				app, err := wsgi.New("config.wsgi", "application", append(oneWorker, wsgi.WithPath(dir), wsgi.WithIsolation(mode))...)
-				if err != nil {
-					t.Fatal(err)
-				}
-				t.Cleanup(func() { app.Close() })
-				mux.Handle(prefix, app)
+	subinterpreters(t, func(t *testing.T, mode wsgi.Isolation) {
+		mux := http.NewServeMux()
+		for prefix, dir := range map[string]string{"/one/": one, "/two/": two} {
+			app, err := wsgi.New("config.wsgi", "application", append(oneWorker, wsgi.WithPath(dir), wsgi.WithIsolation(mode))...)
+			if err != nil {
+				t.Fatal(err)
 			}
-			s := &server{Server: httptest.NewServer(mux)}
-			defer s.Close()
-			for range 2 {
-				s.expectBody(t, "/one/", "one one one DEBUG raised []")
-				s.expectBody(t, "/two/", "two two two ERROR ignored []")
-			}
-		})
-	}
+			t.Cleanup(func() { app.Close() })
+			mux.Handle(prefix, app)
+		}
+		s := &server{Server: httptest.NewServer(mux)}
+		defer s.Close()
+		for range 2 {
+			s.expectBody(t, "/one/", "one one one DEBUG raised []")
+			s.expectBody(t, "/two/", "two two two ERROR ignored []")
+		}
+	})
 }

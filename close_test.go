@@ -6,9 +6,8 @@ import (
 	"testing"
 )
 
-const closing = `
-import sys
-
+// countedBody is the beginning of a module: an iterable that notes each close().
+const countedBody = `
 closes = []
 
 class Body:
@@ -18,7 +17,9 @@ class Body:
         return self.chunks
     def close(self):
         closes.append("body")
+`
 
+const closing = countedBody + `
 class List(list):
     def close(self):
         closes.append("list")

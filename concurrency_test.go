@@ -231,13 +231,9 @@ def application(environ, start_response):
 
 // TestTwoApplicationsOfOneName have modules of the same name, and each its own.
 func TestTwoApplicationsOfOneName(t *testing.T) {
-	modes := []wsgi.Isolation{wsgi.SharedGIL}
-	if atLeast(t, 13) {
-		modes = append(modes, wsgi.OwnGIL)
-	}
-	for _, mode := range modes {
+	subinterpreters(t, func(t *testing.T, mode wsgi.Isolation) {
 		for _, byFile := range []bool{false, true} {
-			t.Run(fmt.Sprint(mode, " by file ", byFile), func(t *testing.T) {
+			t.Run(fmt.Sprint("by file ", byFile), func(t *testing.T) {
 				var apps []http.Handler
 				for _, content := range []string{"first", "second"} {
 					dir := t.TempDir()
@@ -265,7 +261,7 @@ func TestTwoApplicationsOfOneName(t *testing.T) {
 				}
 			})
 		}
-	}
+	})
 }
 
 const stateful = `

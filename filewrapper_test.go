@@ -408,20 +408,27 @@ def application(environ, start_response):
 	expectReleased(t, before)
 }
 
-// A file that shrinks while it is sent can't be sent whole any more: the
-// client must see that.
-func TestFileThatShrinksWhileItIsSentIsCutOff(t *testing.T) {
-	s := servePlain(t, files, one(1)...)
-	path := filepath.Join(t.TempDir(), "file")
+// sparseFile makes a file of that many zeros, which takes no room on disk.
+func sparseFile(t testing.TB, size int64) (path string, f *os.File) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "file")
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	const size = 256 << 20 // far more than sockets hold
+	t.Cleanup(func() { f.Close() })
 	if err := f.Truncate(size); err != nil {
 		t.Fatal(err)
 	}
+	return path, f
+}
+
+// A file that shrinks while it is sent can't be sent whole any more: the
+// client must see that.
+func TestFileThatShrinksWhileItIsSentIsCutOff(t *testing.T) {
+	s := servePlain(t, files, one(1)...)
+	const size = 256 << 20 // far more than sockets hold
+	path, f := sparseFile(t, size)
 	conn := s.dial(t)
 	conn.write("GET " + fileQuery("open", "rb", "path", path) + " HTTP/1.1\r\nHost: h\r\n\r\n")
 	resp := conn.response("GET")
@@ -442,16 +449,8 @@ func TestFileThatShrinksWhileItIsSentIsCutOff(t *testing.T) {
 // The worker of a file that a client takes its time with is free.
 func TestLargeFileOccupiesNoWorker(t *testing.T) {
 	s := servePlain(t, files, one(1)...)
-	path := filepath.Join(t.TempDir(), "file")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	const size = 1 << 30
-	if err := f.Truncate(size); err != nil { // sparse
-		t.Fatal(err)
-	}
+	path, _ := sparseFile(t, size)
 	conn := s.dial(t)
 	conn.write("GET " + fileQuery("open", "rb", "path", path) + " HTTP/1.1\r\nHost: h\r\n\r\n")
 	resp := conn.response("GET")

@@ -16,18 +16,6 @@ import (
 	"github.com/seed-a2d07992/wsgi"
 )
 
-// startApp is newApp for a test that ends the application itself.
-func startApp(t testing.TB, source string, opts ...wsgi.Option) (*wsgi.App, *logs, string) {
-	t.Helper()
-	dir, file := writeApp(t, source)
-	records := &logs{}
-	app, err := wsgi.New(file, "application", append([]wsgi.Option{wsgi.WithLogger(slog.New(records))}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return app, records, dir
-}
-
 func shutdown(t testing.TB, app *wsgi.App) {
 	t.Helper()
 	within(t, "Shutdown", func() {
@@ -248,27 +236,21 @@ def application(environ, start_response):
 `
 
 func TestExitHandlersRunAtShutdown(t *testing.T) {
-	modes := []wsgi.Isolation{wsgi.SharedGIL}
-	if atLeast(t, 13) {
-		modes = append(modes, wsgi.OwnGIL)
-	}
-	for _, mode := range modes {
-		t.Run(mode.String(), func(t *testing.T) {
-			app, records, dir := startApp(t, atexitApp, append(oneWorker, wsgi.WithIsolation(mode))...)
-			for range 3 {
-				record(t, app, "GET", "/", nil)
-			}
-			if _, err := os.Stat(filepath.Join(dir, "notes")); err == nil {
-				t.Error("they ran before")
-			}
-			shutdown(t, app)
-			data, err := os.ReadFile(filepath.Join(dir, "notes"))
-			if want := "threads 0\nrequests 3\nsecond registered\nfirst registered\n"; err != nil || string(data) != want {
-				t.Errorf("the handlers wrote %q, %v; want %q", data, err, want)
-			}
-			records.expectQuiet(t)
-		})
-	}
+	subinterpreters(t, func(t *testing.T, mode wsgi.Isolation) {
+		app, records, dir := startApp(t, atexitApp, append(oneWorker, wsgi.WithIsolation(mode))...)
+		for range 3 {
+			record(t, app, "GET", "/", nil)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "notes")); err == nil {
+			t.Error("they ran before")
+		}
+		shutdown(t, app)
+		data, err := os.ReadFile(filepath.Join(dir, "notes"))
+		if want := "threads 0\nrequests 3\nsecond registered\nfirst registered\n"; err != nil || string(data) != want {
+			t.Errorf("the handlers wrote %q, %v; want %q", data, err, want)
+		}
+		records.expectQuiet(t)
+	})
 }
 
 // TestIdleExecutorThreadsEndCleanly: an application may leave a pool's threads
@@ -338,13 +320,8 @@ def application(environ, start_response):
 
 // TestThreadsThatNeverEndKeepTheInterpreter: ending it would crash the process.
 func TestThreadsThatNeverEndKeepTheInterpreter(t *testing.T) {
-	modes := []wsgi.Isolation{wsgi.SharedGIL}
-	if atLeast(t, 13) {
-		modes = append(modes, wsgi.OwnGIL)
-	}
-	for _, mode := range modes {
-		t.Run(mode.String(), func(t *testing.T) {
-			app, records, dir := startApp(t, `
+	subinterpreters(t, func(t *testing.T, mode wsgi.Isolation) {
+		app, records, dir := startApp(t, `
 import os, threading, time
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -360,30 +337,29 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"hello"]
 `, append(oneWorker, wsgi.WithIsolation(mode))...)
-			record(t, app, "GET", "/", nil)
-			shutdown(t, app)
-			found := false
-			for _, r := range records.All() {
-				if r.Level == slog.LevelWarn && strings.Contains(fmt.Sprint(r), "never-ending") {
-					found = true
-				}
+		record(t, app, "GET", "/", nil)
+		shutdown(t, app)
+		found := false
+		for _, r := range records.All() {
+			if r.Level == slog.LevelWarn && strings.Contains(fmt.Sprint(r), "never-ending") {
+				found = true
 			}
-			if !found {
-				t.Errorf("no warning names the thread: %v", records.All())
-			}
-			// The thread still runs, and Python with it.
-			writeFile(t, filepath.Join(dir, "stop"), "")
-			eventually(t, "the thread goes on", func() bool {
-				_, err := os.Stat(filepath.Join(dir, "stopped"))
-				return err == nil
-			})
-			next, _, _ := startApp(t, hello, wsgi.WithIsolation(mode))
-			if _, body := record(t, next, "GET", "/", nil); body != "hello" {
-				t.Error(body)
-			}
-			shutdown(t, next)
+		}
+		if !found {
+			t.Errorf("no warning names the thread: %v", records.All())
+		}
+		// The thread still runs, and Python with it.
+		writeFile(t, filepath.Join(dir, "stop"), "")
+		eventually(t, "the thread goes on", func() bool {
+			_, err := os.Stat(filepath.Join(dir, "stopped"))
+			return err == nil
 		})
-	}
+		next, _, _ := startApp(t, hello, wsgi.WithIsolation(mode))
+		if _, body := record(t, next, "GET", "/", nil); body != "hello" {
+			t.Error(body)
+		}
+		shutdown(t, next)
+	})
 }
 
 // TestStartsAndStopsDoNotAddUp starts and ends an application a thousand times

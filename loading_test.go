@@ -275,44 +275,38 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{before} {child} {shell}".encode()]
 `
-	modes := []wsgi.Isolation{wsgi.SharedGIL}
-	if atLeast(t, 13) {
-		modes = append(modes, wsgi.OwnGIL)
-	}
 	t.Setenv("WSGI_TEST_GIVEN", "given")
-	for _, mode := range modes {
-		t.Run(mode.String(), func(t *testing.T) {
-			opts := append([]wsgi.Option{wsgi.WithIsolation(mode)}, oneWorker...)
-			first, _, _ := newApp(t, validated(source), append(opts, wsgi.WithEnv(map[string]string{"WSGI_TEST_MINE": "first \u00e9"}))...)
-			second, _, _ := newApp(t, validated(source), append(opts, wsgi.WithEnv(map[string]string{"WSGI_TEST_OTHER": "second"}))...)
-			for _, step := range []struct {
-				app         http.Handler
-				query, want string
-			}{
-				{first, "WSGI_TEST_GIVEN=", "given given given"},
-				{first, "WSGI_TEST_MINE=", "first \u00e9 first \u00e9 first \u00e9"},
-				{second, "WSGI_TEST_MINE=", "None None None"},
-				{first, "WSGI_TEST_SET=1", "None 1 1"},
-				{second, "WSGI_TEST_SET=", "None None None"},
-				{second, "WSGI_TEST_GIVEN=changed", "given changed changed"},
-				{first, "WSGI_TEST_GIVEN=", "given given given"},
-				{second, "WSGI_TEST_GIVEN=unset", "changed None None"},
-				{first, "WSGI_TEST_GIVEN=", "given given given"},
-			} {
-				if _, got := record(t, step.app, "GET", "/?"+step.query, nil); got != step.want {
-					t.Errorf("%s: got %q, want %q", step.query, got, step.want)
-				}
+	subinterpreters(t, func(t *testing.T, mode wsgi.Isolation) {
+		opts := append([]wsgi.Option{wsgi.WithIsolation(mode)}, oneWorker...)
+		first, _, _ := newApp(t, validated(source), append(opts, wsgi.WithEnv(map[string]string{"WSGI_TEST_MINE": "first \u00e9"}))...)
+		second, _, _ := newApp(t, validated(source), append(opts, wsgi.WithEnv(map[string]string{"WSGI_TEST_OTHER": "second"}))...)
+		for _, step := range []struct {
+			app         http.Handler
+			query, want string
+		}{
+			{first, "WSGI_TEST_GIVEN=", "given given given"},
+			{first, "WSGI_TEST_MINE=", "first \u00e9 first \u00e9 first \u00e9"},
+			{second, "WSGI_TEST_MINE=", "None None None"},
+			{first, "WSGI_TEST_SET=1", "None 1 1"},
+			{second, "WSGI_TEST_SET=", "None None None"},
+			{second, "WSGI_TEST_GIVEN=changed", "given changed changed"},
+			{first, "WSGI_TEST_GIVEN=", "given given given"},
+			{second, "WSGI_TEST_GIVEN=unset", "changed None None"},
+			{first, "WSGI_TEST_GIVEN=", "given given given"},
+		} {
+			if _, got := record(t, step.app, "GET", "/?"+step.query, nil); got != step.want {
+				t.Errorf("%s: got %q, want %q", step.query, got, step.want)
 			}
-			for _, name := range []string{"WSGI_TEST_MINE", "WSGI_TEST_OTHER", "WSGI_TEST_SET"} {
-				if v, ok := os.LookupEnv(name); ok {
-					t.Errorf("the process has %s=%s", name, v)
-				}
+		}
+		for _, name := range []string{"WSGI_TEST_MINE", "WSGI_TEST_OTHER", "WSGI_TEST_SET"} {
+			if v, ok := os.LookupEnv(name); ok {
+				t.Errorf("the process has %s=%s", name, v)
 			}
-			if v := os.Getenv("WSGI_TEST_GIVEN"); v != "given" {
-				t.Errorf("the process's own is %q now", v)
-			}
-		})
-	}
+		}
+		if v := os.Getenv("WSGI_TEST_GIVEN"); v != "given" {
+			t.Errorf("the process's own is %q now", v)
+		}
+	})
 }
 
 // TestSignalHandlersAreIgnored: libraries install them at import.

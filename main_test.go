@@ -105,12 +105,7 @@ func serveWith(t testing.TB, wrap func(s *server, app http.Handler) http.Handler
 // of the test. It logs to the logs returned, unless opts say otherwise.
 func newApp(t testing.TB, source string, opts ...wsgi.Option) (*wsgi.App, *logs, string) {
 	t.Helper()
-	dir, file := writeApp(t, source)
-	records := &logs{}
-	app, err := wsgi.New(file, "application", append([]wsgi.Option{wsgi.WithLogger(slog.New(records))}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
+	app, records, dir := startApp(t, source, opts...)
 	t.Cleanup(func() {
 		within(t, "App.Close", func() {
 			if err := app.Close(); err != nil {
@@ -123,6 +118,18 @@ func newApp(t testing.TB, source string, opts ...wsgi.Option) (*wsgi.App, *logs,
 			}
 		}
 	})
+	return app, records, dir
+}
+
+// startApp is newApp for a test that ends the application itself.
+func startApp(t testing.TB, source string, opts ...wsgi.Option) (*wsgi.App, *logs, string) {
+	t.Helper()
+	dir, file := writeApp(t, source)
+	records := &logs{}
+	app, err := wsgi.New(file, "application", append([]wsgi.Option{wsgi.WithLogger(slog.New(records))}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return app, records, dir
 }
 
@@ -189,7 +196,14 @@ func pythonPath() string {
 // isolations runs test once for each kind of interpreter that this Python has.
 func isolations(t *testing.T, test func(t *testing.T, mode wsgi.Isolation)) {
 	t.Helper()
-	modes := []wsgi.Isolation{wsgi.Main, wsgi.SharedGIL}
+	t.Run(wsgi.Main.String(), func(t *testing.T) { test(t, wsgi.Main) })
+	subinterpreters(t, test)
+}
+
+// subinterpreters is isolations without Main: the modes in which applications are apart.
+func subinterpreters(t *testing.T, test func(t *testing.T, mode wsgi.Isolation)) {
+	t.Helper()
+	modes := []wsgi.Isolation{wsgi.SharedGIL}
 	if atLeast(t, 13) {
 		modes = append(modes, wsgi.OwnGIL)
 	}

@@ -286,23 +286,12 @@ def application(environ, start_response):
 }
 
 func TestMoreThanTheContentLengthIsCutAndLogged(t *testing.T) {
-	s := servePlain(t, `
-import re
-closed = []
-
-class Body:
-    def __init__(self, chunks):
-        self.chunks = iter(chunks)
-    def __iter__(self):
-        return self.chunks
-    def close(self):
-        closed.append(1)
-
+	s := servePlain(t, countedBody+`
 def application(environ, start_response):
     kind, length = environ["PATH_INFO"].strip("/").split("/")
     if kind == "closed":
         start_response("200 OK", [])
-        return [b"%d" % len(closed)]
+        return [b"%d" % len(closes)]
     write = start_response("200 OK", [("Content-Length", length)])
     chunks = [b"0123", b"", b"4567", b"89"]
     if kind == "write":

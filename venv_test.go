@@ -23,16 +23,6 @@ func testVenvs(t *testing.T) string {
 	return dir
 }
 
-// subinterpreters runs test under each mode in which applications are apart.
-func subinterpreters(t *testing.T, test func(t *testing.T, mode wsgi.Isolation)) {
-	t.Helper()
-	isolations(t, func(t *testing.T, mode wsgi.Isolation) {
-		if mode != wsgi.Main {
-			test(t, mode)
-		}
-	})
-}
-
 // TestTwoVenvsInOneProcess made by different tools, with different versions of
 // Flask; and what they start has the same Python and packages.
 func TestTwoVenvsInOneProcess(t *testing.T) {
