@@ -17,23 +17,29 @@ func (p *Pool) start(rt *cpython.Runtime, settings []string) error {
 		return p.startMode(rt, settings, p.config.Isolation, false)
 	}
 	err := p.startMode(rt, settings, OwnGIL, true)
-	if err == nil || !refused(err) {
+	reason, refused := refusal(err)
+	if !refused {
 		return err
 	}
 	p.config.Logger.Warn("wsgi: an extension module refuses an interpreter with its own GIL, so the application runs in the main interpreter, on one GIL: "+
 		"WithIsolation(Main) says the same without the attempt",
-		"module", p.config.Module, "reason", lastLine(err.Error()))
+		"module", p.config.Module, "reason", reason)
 	return p.startMode(rt, settings, Main, false)
 }
 
-// refused reports whether a load failed because an extension module can't be
-// loaded into a sub-interpreter. CPython has no error of its own for that.
-func refused(err error) bool {
-	return strings.Contains(err.Error(), "does not support loading in subinterpreters")
-}
-
-func lastLine(text string) string {
-	return text[strings.LastIndexByte(text, '\n')+1:]
+// refusal returns the line that says that an extension module can't be loaded
+// into a sub-interpreter, where that is why a load failed: the application may
+// have raised another error upon it. CPython has no error of its own for that.
+func refusal(err error) (line string, refused bool) {
+	if err == nil {
+		return "", false
+	}
+	for line := range strings.Lines(err.Error()) {
+		if strings.Contains(line, "does not support loading in subinterpreters") {
+			return strings.TrimSpace(line), true
+		}
+	}
+	return "", false
 }
 
 // startMode starts the interpreters of one mode: in parallel, or one first and

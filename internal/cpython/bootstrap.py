@@ -41,6 +41,8 @@ def prepare(strings):
     if settings["isolation"] != "Main":
         _wrap_posix("fork", _refuse_fork)
         _wrap_posix("forkpty", _refuse_fork)
+    if settings["isolation"] == "OwnGIL":
+        _refuse_single_phase_modules()
     _ignore_signal_handlers()
     _set_path(settings)
     import threading  # noqa: F401  here, so that this worker is its main thread
@@ -153,6 +155,38 @@ def _refuse_fork(fork):
         )
 
     return refuse
+
+
+def _refuse_single_phase_modules():
+    """Refuses what CPython will refuse, in its words, but without a trace.
+
+    CPython finds out that an extension module is of the old kind, which an
+    interpreter with its own GIL can't have, by running its initialisation. Some,
+    as psycopg2's, have all they need only when that runs for the first time: they
+    would then be lost for the main interpreter as well.
+    """
+    import _imp
+
+    create_dynamic = _imp.create_dynamic
+
+    def create(spec, *args):
+        try:
+            with open(spec.origin, "rb") as file:
+                data = file.read()
+        except OSError:
+            data = b""  # for CPython to complain of
+        # Each kind has to call one of these two, so its name is in the file.
+        if b"PyModule_Create2" in data and b"PyModuleDef_Init" not in data:
+            raise ImportError(
+                f"module {spec.name} does not support loading in subinterpreters",
+                name=spec.name,
+                path=spec.origin,
+            )
+        del data
+        return create_dynamic(spec, *args)
+
+    create.__wrapped__ = create_dynamic
+    _imp.create_dynamic = create
 
 
 def _refuse_conflicts(added, additions):
