@@ -29,11 +29,11 @@ var frameworks = []framework{
 		lacks: []string{"upload in chunks", "ranges", "not modified"}},
 	// A method that no view is for is a path that isn't found.
 	{name: "pyramid", compiled: true, notFound: "The resource could not be found.",
-		lacks: []string{"method not allowed"}},
-	{name: "bottle", notFound: "Not found: ", lacks: []string{"upload in chunks"}},
-	{name: "falcon", compiled: true, notFound: "404 Not Found", lacks: []string{"sessions", "upload in chunks"}},
-	{name: "webob", notFound: "The resource could not be found."},
-	{name: "werkzeug", notFound: "The requested URL was not found on the server.", lacks: []string{"sessions"}},
+		lacks: []string{"method not allowed", "async view"}},
+	{name: "bottle", notFound: "Not found: ", lacks: []string{"upload in chunks", "async view"}},
+	{name: "falcon", compiled: true, notFound: "404 Not Found", lacks: []string{"sessions", "upload in chunks", "async view"}},
+	{name: "webob", notFound: "The resource could not be found.", lacks: []string{"async view"}},
+	{name: "werkzeug", notFound: "The requested URL was not found on the server.", lacks: []string{"sessions", "async view"}},
 }
 
 // downloaded is the contents of the file that is downloaded.

@@ -44,6 +44,7 @@ var rules = []struct {
 	{"ranges", rangesRule},
 	{"not modified", notModifiedRule},
 	{"stream", streamRule},
+	{"async view", asyncRule},
 	{"redirect", redirectRule},
 	{"behind a proxy", proxyRule},
 	{"HEAD", headRule},
@@ -246,6 +247,12 @@ func streamRule(t *testing.T, m *mount) {
 	})
 	if rest, err := io.ReadAll(body); err != nil || string(rest) != "last\n" {
 		t.Errorf("the rest is %q, %v", rest, err)
+	}
+}
+
+func asyncRule(t *testing.T, m *mount) {
+	if body := m.get(200, "/async"); body != "later" {
+		t.Errorf("it answers %q", body)
 	}
 }
 

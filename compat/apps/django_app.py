@@ -1,3 +1,4 @@
+import asyncio
 import logging
 from pathlib import Path
 
@@ -105,6 +106,11 @@ def moved(request):
     return HttpResponseRedirect(reverse("item", args=["7"]))
 
 
+async def later(request):
+    await asyncio.sleep(0.001)
+    return HttpResponse("later")
+
+
 def raises(request):
     raise ValueError("a secret of the application")
 
@@ -122,6 +128,7 @@ urlpatterns = [
     path("download", download),
     path("stream", stream),
     path("redirect", moved),
+    path("async", later),
     path("raises", raises),
 ]
 

@@ -1,3 +1,5 @@
+import asyncio
+
 from flask import Flask, Response, jsonify, redirect, request, send_file, session, url_for
 
 from shared import FILE, SECRET, described, lines
@@ -70,6 +72,12 @@ def stream():
 @application.get("/redirect")
 def moved():
     return redirect(url_for("item", name="7"))
+
+
+@application.get("/async")
+async def later():
+    await asyncio.sleep(0.001)
+    return "later"
 
 
 @application.get("/raises")
