@@ -377,12 +377,13 @@ func (e *exchange) abort() {
 	e.logRecord(slog.LevelWarn, "wsgi: a response was cut short, which this server can't tell its client")
 }
 
+// reset closes a connection such that its client sees no orderly end.
 func reset(conn net.Conn) {
-	inner := conn
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		inner = t.NetConn()
+	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		// First what is below TLS, whose Close would send its client an end.
+		reset(outer.NetConn())
 	}
-	if tcp, ok := inner.(*net.TCPConn); ok {
+	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
 	_ = conn.Close()

@@ -2,6 +2,7 @@ package wsgi_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -324,5 +325,25 @@ def application(environ, start_response):
 	}
 	for _, r := range records {
 		expectRequestAttrs(t, r, "GET")
+	}
+}
+
+// TestHTTP10OverTLSThatFailsIsReset: the reset is of the connection below TLS.
+func TestHTTP10OverTLSThatFailsIsReset(t *testing.T) {
+	s := serveHTTP2(t, cut)
+	for _, path := range append(cutWithoutLength, "whole") {
+		raw := s.dial(t)
+		conn := tls.Client(raw.Conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+		if _, err := io.WriteString(conn, "GET /"+path+" HTTP/1.0\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		if path == "whole" {
+			if err != nil || !strings.HasSuffix(string(answer), "\r\n\r\nwhole") {
+				t.Errorf("a whole answer: %q, %v", answer, err)
+			}
+		} else if !errors.Is(err, syscall.ECONNRESET) || strings.Contains(string(answer), "secret") {
+			t.Errorf("%s: the connection ended with %v after %q, want a reset", path, err, answer)
+		}
 	}
 }
