@@ -122,8 +122,11 @@ func (e *exchange) writeHead(record cpython.Record) {
 		h["Content-Length"] = []string{strconv.FormatInt(record.Length, 10)}
 		e.hasLength = true
 	}
-	if !e.hasLength {
-		delete(h, "Content-Length") // of Go code's: it can't know the length
+	if !e.hasLength || record.Number == http.StatusNoContent || record.Number == http.StatusNotModified {
+		// Go code can't know the length. A 204 has none (RFC 9110, section 8.6), and
+		// with a 304's, clients wait for a body; net/http takes both out over
+		// HTTP/1, but not over HTTP/2.
+		delete(h, "Content-Length")
 	}
 	if _, set := h["Content-Type"]; !set {
 		h["Content-Type"] = nil // else net/http guesses one

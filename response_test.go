@@ -390,3 +390,25 @@ def application(environ, start_response):
 	}
 	s.Logs.expectQuiet(t)
 }
+
+// TestBodilessAnswersOverHTTP2 end with their head.
+func TestBodilessAnswersOverHTTP2(t *testing.T) {
+	s := serveHTTP2(t, bodiless)
+	for _, kind := range []string{"list", "iterator", "write"} {
+		for _, length := range []string{"", "&length=1000", "&length=7"} {
+			for _, test := range []struct {
+				method string
+				status int
+			}{{"HEAD", 200}, {"HEAD", 404}, {"GET", 204}, {"HEAD", 204}, {"GET", 304}, {"POST", 204}} {
+				resp, body := s.do(t, test.method, fmt.Sprintf("/?status=%d&kind=%s%s", test.status, kind, length), nil)
+				if resp.ProtoMajor != 2 || resp.StatusCode != test.status || body != "" || resp.Header.Get("X-Seen") != test.method {
+					t.Errorf("%s %d, %s%s: %s %s %v %q", test.method, test.status, kind, length, resp.Proto, resp.Status, resp.Header, body)
+				}
+				if got := resp.Header.Get("Content-Length"); (test.status == 204 || test.status == 304) && got != "" {
+					t.Errorf("%s %d, %s%s: Content-Length %s", test.method, test.status, kind, length, got)
+				}
+			}
+		}
+	}
+	s.expectBody(t, "/?status=200&kind=list&chunks=1", strings.Repeat("x", 500))
+}
