@@ -62,7 +62,7 @@ func TestDocumentedTestsExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A row of a table of rules ends in the names of its tests.
-	rows := regexp.MustCompile("(?m)^\\|.*\\| ([^|]*) \\|$").FindAllSubmatch(page, -1)
+	rows := regexp.MustCompile(`(?m)^\|.*\| ([^|]*) \|$`).FindAllSubmatch(page, -1)
 	named := 0
 	for _, row := range rows {
 		for _, name := range regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllSubmatch(row[1], -1) {
