@@ -2,6 +2,7 @@ package wsgi_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -217,4 +218,98 @@ def application(environ, start_response):
 		}
 	})
 	s.Logs.expectQuiet(t)
+}
+
+// TestUnreadBodyIsNoRequestWhateverTheAnswer: nor where the application fails, or
+// its answer has no body, or another handler is at fault.
+func TestUnreadBodyIsNoRequestWhateverTheAnswer(t *testing.T) {
+	s := serveWith(t, func(_ *server, app http.Handler) http.Handler {
+		mux := http.NewServeMux()
+		mux.Handle("/limited/", http.MaxBytesHandler(app, 50))
+		mux.Handle("/", app)
+		return mux
+	}, `
+seen = []
+
+def application(environ, start_response):
+    kind = environ["PATH_INFO"].strip("/").split("/")[-1]
+    if kind == "seen":
+        start_response("200 OK", [])
+        body = ",".join(seen).encode()
+        seen.clear()
+        return [body]
+    seen.append(kind)
+    if kind == "raises":
+        raise ValueError("before the head")
+    if kind == "reads_and_raises":
+        environ["wsgi.input"].read(10)
+        raise ValueError("before the head")
+    if kind == "reads_all":
+        environ["wsgi.input"].read()
+    if kind == "exits":
+        raise SystemExit
+    status = {"204": "204 No Content", "304": "304 Not Modified"}.get(kind, "200 OK")
+    write = start_response(status, [])
+    if kind == "writes":
+        write(b"x")
+    if kind == "file":
+        return environ["wsgi.file_wrapper"](open(__file__, "rb"))
+    return yields(kind) if kind in ("yields", "cut") else [b"x"]
+
+def yields(kind):
+    yield b"x"
+    if kind == "cut":
+        raise ValueError("after the head")
+`, one(1)...)
+	hidden := "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+	for _, test := range []struct {
+		method, kind string
+		status       int
+	}{
+		{"POST", "raises", 500}, {"POST", "reads_and_raises", 500}, {"POST", "exits", 500}, {"POST", "cut", 200},
+		{"HEAD", "list", 200}, {"HEAD", "yields", 200}, {"POST", "204", 204}, {"POST", "304", 304},
+		{"POST", "writes", 200}, {"POST", "file", 200}, {"POST", "limited/list", 200}, {"POST", "limited/reads_all", 413},
+	} {
+		for _, size := range []int{100, 100 << 10, 1 << 20} {
+			for _, framing := range []string{"length", "chunked"} {
+				t.Run(fmt.Sprintf("%s %s %d by %s", test.method, test.kind, size, framing), func(t *testing.T) {
+					body := strings.Repeat(hidden, size/len(hidden)+1)
+					head := test.method + " /" + test.kind + " HTTP/1.1\r\nHost: x\r\n"
+					if framing == "chunked" {
+						head += "Transfer-Encoding: chunked\r\n\r\n"
+						body = fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
+					} else {
+						head += fmt.Sprintf("Content-Length: %d\r\n\r\n", len(body))
+					}
+					c := s.dial(t)
+					go io.WriteString(c.Conn, head+body+"GET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+					resp := c.response(test.method)
+					_, kind, nested := strings.Cut(test.kind, "/")
+					if !nested {
+						kind = test.kind
+					}
+					status, want := test.status, kind
+					if nested && framing == "length" && size < 64<<10 {
+						status, want = 413, "" // it was to be read before the application
+					}
+					if resp.StatusCode != status {
+						t.Errorf("%s, want %d", resp.Status, status)
+					}
+					if _, err := io.ReadAll(resp.Body); (err != nil) != (kind == "cut") {
+						t.Errorf("the answer's end: %v", err)
+					}
+					if !resp.Close && kind != "cut" {
+						want = strings.TrimPrefix(want+",second", ",")
+						if resp, body := c.answer("GET"); resp.StatusCode != 200 || body != "x" {
+							t.Errorf("second answer: %s %q", resp.Status, body)
+						}
+					} else if rest, _ := io.ReadAll(c.r); len(rest) > 0 {
+						t.Errorf("after the last answer came %.100q", rest)
+					}
+					c.Close()
+					s.expectBody(t, "/seen", want)
+				})
+			}
+		}
+	}
 }
