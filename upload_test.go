@@ -15,74 +15,6 @@ import (
 	"github.com/seed-a2d07992/wsgi"
 )
 
-func TestNoContinueUnlessTheApplicationReads(t *testing.T) {
-	s := serve(t, `
-def application(environ, start_response):
-    start_response("417 Expectation Failed", [("Content-Type", "text/plain")])
-    return [b"not wanted"]
-`)
-	for _, length := range []string{"Content-Length: 5", "Content-Length: 500000", "Transfer-Encoding: chunked"} {
-		c := s.dial(t)
-		c.write("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n" + length + "\r\n\r\n")
-		resp, body := c.answer("POST")
-		if resp.StatusCode != 417 || body != "not wanted" {
-			t.Errorf("%s: first came %s %q", length, resp.Status, body)
-		}
-		if !resp.Close {
-			t.Errorf("%s: the connection stays open, and a body may follow or not", length)
-		}
-		c.expectEnd()
-	}
-	s.Logs.expectQuiet(t)
-}
-
-func TestContinueWhenTheApplicationReads(t *testing.T) {
-	s := serve(t, `
-import os
-HERE = os.path.dirname(os.path.abspath(__file__))
-
-def application(environ, start_response):
-    with open(os.path.join(HERE, "started"), "a") as f:
-        f.write("x")
-    with open(os.path.join(HERE, "go")) as f: # a named pipe
-        f.read()
-    body = environ["wsgi.input"].read(500000)
-    start_response("200 OK", [("Content-Type", "text/plain")])
-    return [str(len(body)).encode()]
-`)
-	for _, length := range []string{"5", "300000"} {
-		makePipe(t, filepath.Join(s.Dir, "go"))
-		c := s.dial(t)
-		c.write("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: " + length + "\r\n\r\n")
-		eventually(t, "the application starts", func() bool {
-			data, _ := os.ReadFile(filepath.Join(s.Dir, "started"))
-			return len(data) > 0
-		})
-		// It has started and not read: nothing may have come.
-		c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-		if b, err := c.r.Peek(1); err == nil {
-			t.Fatalf("got %q before the application has read", b)
-		}
-		c.SetReadDeadline(time.Now().Add(patience))
-		openPipe(t, filepath.Join(s.Dir, "go")).Close()
-		if resp := c.response("POST"); resp.StatusCode != 100 {
-			t.Fatalf("got %s, want a 100", resp.Status)
-		}
-		n := 5
-		if length != "5" {
-			n = 300000
-		}
-		c.write(strings.Repeat("x", n))
-		if resp, body := c.answer("POST"); body != length || resp.Close {
-			t.Errorf("got %q, close %v", body, resp.Close)
-		}
-		os.Remove(filepath.Join(s.Dir, "started"))
-		os.Remove(filepath.Join(s.Dir, "go"))
-		c.Close()
-	}
-	s.Logs.expectQuiet(t)
-}
-
 // cutBody reports by a file what its read of the body came to.
 const cutBody = `
 import os
@@ -108,6 +40,23 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"done"]
 `
+
+// expectOSErrors waits for the file in which cutBody keeps what its reads came to.
+func expectOSErrors(t *testing.T, result string) {
+	t.Helper()
+	var text []byte
+	eventually(t, "the application's read ends", func() bool {
+		var err error
+		text, err = os.ReadFile(result)
+		return err == nil
+	})
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "OSError: ") {
+			t.Errorf("the application saw %q", text)
+			break
+		}
+	}
+}
 
 func TestBodyCutShortRaisesOSError(t *testing.T) {
 	s := serve(t, cutBody)
@@ -136,18 +85,8 @@ func TestBodyCutShortRaisesOSError(t *testing.T) {
 				} else {
 					c.reset()
 				}
-				var text []byte
-				eventually(t, "the application's read ends", func() bool {
-					var err error
-					text, err = os.ReadFile(result)
-					return err == nil
-				})
-				for line := range strings.Lines(string(text)) {
-					if !strings.HasPrefix(line, "OSError: ") {
-						t.Errorf("%s, %s, %.40q: the application saw %q", how, query, request, text)
-						break
-					}
-				}
+				t.Logf("%s, %s, %.40q", how, query, request)
+				expectOSErrors(t, result)
 			}
 		}
 	}
@@ -319,4 +258,106 @@ func (w *countingWriter) Write(p []byte) (int, error) {
 		w.cancel()
 	}
 	return len(p), nil
+}
+
+// TestBodyAtFaultAfterTheHead is the application's to notice: an OSError, and where
+// it lets that pass, an answer that is cut.
+func TestBodyAtFaultAfterTheHead(t *testing.T) {
+	s := serveWith(t, func(_ *server, app http.Handler) http.Handler {
+		mux := http.NewServeMux()
+		mux.Handle("/big/", http.MaxBytesHandler(app, 70_000))
+		mux.HandleFunc("/slow/", func(w http.ResponseWriter, r *http.Request) {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			app.ServeHTTP(w, r)
+		})
+		return mux
+	}, `
+def application(environ, start_response):
+    start_response("200 OK", [])
+    yield b"begin "
+    try:
+        while environ["wsgi.input"].read(1000):
+            pass
+    except OSError as e:
+        if environ["PATH_INFO"].endswith("/catches"):
+            yield b"caught"
+            return
+        raise
+    yield b"all"
+`)
+	for _, test := range []struct{ path, body string }{
+		{"/big/", strings.Repeat("x", 100_000)},
+		{"/slow/", "x"},
+	} {
+		ask := func(how string) *rawConn {
+			c := s.dial(t)
+			go io.WriteString(c.Conn, "POST "+test.path+how+" HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"+test.body)
+			if resp := c.response("POST"); resp.StatusCode != 200 || !resp.Close {
+				t.Errorf("%s%s: %s, close %v", test.path, how, resp.Status, resp.Close)
+			}
+			return c
+		}
+		expectTruncated(t, ask("raises"), "begin ")
+		c := ask("catches")
+		if text, _ := io.ReadAll(c.r); !strings.HasSuffix(string(text), "6\r\ncaught\r\n0\r\n\r\n") {
+			t.Errorf("%scatches: %q", test.path, text)
+		}
+	}
+}
+
+// TestBodiesOverHTTP2 arrive whole, or raise OSError; and what isn't read is
+// nobody's trouble.
+func TestBodiesOverHTTP2(t *testing.T) {
+	s := serveHTTP2(t, echo)
+	for _, size := range []int{0, 1, 64<<10 - 1, 64 << 10, 64<<10 + 1, 1<<20 + 1} {
+		data := pattern(size)
+		for _, body := range []io.Reader{bytes.NewReader(data), chunked{bytes.NewReader(data)}} {
+			resp, got := s.do(t, "POST", "/", body)
+			if resp.ProtoMajor != 2 || resp.StatusCode != 200 || got != string(data) {
+				t.Errorf("%d bytes as %T: %s %s, %d bytes came", size, body, resp.Proto, resp.Status, len(got))
+			}
+		}
+	}
+	s.Logs.expectQuiet(t)
+
+	s = serveHTTP2(t, cutBody)
+	result := filepath.Join(s.Dir, "result")
+	for _, query := range []string{"read", "line"} {
+		for _, length := range []int64{200_000, -1} {
+			os.Remove(result)
+			os.Remove(filepath.Join(s.Dir, "started"))
+			ctx, cancel := context.WithCancel(t.Context())
+			r, w := io.Pipe()
+			request, err := http.NewRequestWithContext(ctx, "POST", s.URL+"/?"+query, r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.ContentLength = length
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if resp, err := s.Client().Do(request); err == nil {
+					resp.Body.Close()
+				}
+			}()
+			if _, err := io.WriteString(w, "some of it"); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the application starts", func() bool {
+				_, err := os.Stat(filepath.Join(s.Dir, "started"))
+				return err == nil
+			})
+			cancel()
+			<-done
+			expectOSErrors(t, result)
+		}
+	}
+
+	s = serveHTTP2(t, hello)
+	for range 5 {
+		if resp, body := s.do(t, "POST", "/", chunked{bytes.NewReader(make([]byte, 1<<20))}); resp.StatusCode != 200 || body != "hello" {
+			t.Errorf("unread: %s %q", resp.Status, body)
+		}
+	}
+	s.Logs.expectQuiet(t)
 }
