@@ -16,10 +16,23 @@ import (
 type LoadError struct {
 	Module, Callable string
 	Reason           string // one line, or a Python traceback of many
+
+	// Refused names the extension modules that refused to be loaded into an
+	// interpreter of this kind meanwhile, which is most likely the reason.
+	Refused   []string
+	Isolation Isolation
 }
 
 func (e *LoadError) Error() string {
-	return fmt.Sprintf("loading %s from %s: %s", e.Callable, e.Module, e.Reason)
+	text := fmt.Sprintf("loading %s from %s: %s", e.Callable, e.Module, e.Reason)
+	if len(e.Refused) == 0 {
+		return text
+	}
+	serves := "WithIsolation(wsgi.Main) runs every extension module"
+	if e.Isolation == OwnGIL {
+		serves += ", SharedGIL most of them"
+	}
+	return fmt.Sprintf("%s\nRefused under isolation mode %v: %s. %s", text, e.Isolation, strings.Join(e.Refused, ", "), serves)
 }
 
 // An Isolation says which kind of interpreter an application runs in.

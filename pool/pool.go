@@ -29,6 +29,7 @@ type Pool struct {
 	isolation   Isolation // the mode in force
 	threads     int
 	completions *cpython.Completions
+	refusals    *refusals
 	collected   chan struct{} // closed when the collector has returned
 	members     []*member
 
@@ -87,8 +88,15 @@ func New(config Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	refusals, err := newRefusals(completions)
+	if err != nil {
+		completions.Close()
+		completions.Free()
+		return nil, err
+	}
 	p := &Pool{
 		config:      config,
+		refusals:    refusals,
 		completions: completions,
 		collected:   make(chan struct{}),
 		idle:        make(chan struct{}),
@@ -100,6 +108,7 @@ func New(config Config) (*Pool, error) {
 	p.calls.Store(new([]*Call))
 	if err := p.start(rt, settings); err != nil {
 		completions.Close()
+		refusals.free()
 		completions.Free()
 		return nil, err
 	}
@@ -189,9 +198,11 @@ func (p *Pool) end() {
 	p.completions.Close()
 	<-p.collected
 	p.guard.stop()
+	p.warnOfLate()
 	for _, m := range p.members {
 		m.interpreter.Free()
 	}
+	p.refusals.free()
 	p.mu.Lock()
 	for _, call := range p.free {
 		call.request.Free()
@@ -232,6 +243,10 @@ func (p *Pool) coalesces() bool {
 
 // deliver passes on that the call in a slot has something new.
 func (p *Pool) deliver(slot uint64, finished bool) {
+	if slot == noticesSlot {
+		p.warnOfLate()
+		return
+	}
 	call := (*p.calls.Load())[slot]
 	if finished {
 		p.finished(call)

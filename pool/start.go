@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -11,35 +12,21 @@ import (
 
 // start climbs down the ladder of isolation modes: Auto tries OwnGIL with one
 // interpreter first, since an import has side effects, and takes Main where an
-// extension module refuses it.
+// extension module refuses that.
 func (p *Pool) start(rt *cpython.Runtime, settings []string) error {
 	if p.config.Isolation != Auto {
 		return p.startMode(rt, settings, p.config.Isolation, false)
 	}
 	err := p.startMode(rt, settings, OwnGIL, true)
-	reason, refused := refusal(err)
-	if !refused {
+	var load *LoadError
+	if !errors.As(err, &load) || len(load.Refused) == 0 {
 		return err
 	}
-	p.config.Logger.Warn("wsgi: an extension module refuses an interpreter with its own GIL, so the application runs in the main interpreter, on one GIL: "+
-		"WithIsolation(Main) says the same without the attempt",
-		"module", p.config.Module, "reason", reason)
+	p.config.Logger.Warn("wsgi: an extension module refuses an interpreter with a GIL of its own, so the application runs in the main interpreter, "+
+		"on one GIL: its Python code does not run in parallel. An alternative to that module in pure Python would help; "+
+		"WithIsolation(wsgi.Main) says the same without the attempt and this warning",
+		"extension", strings.Join(load.Refused, ", "), "application", p.config.Module)
 	return p.startMode(rt, settings, Main, false)
-}
-
-// refusal returns the line that says that an extension module can't be loaded
-// into a sub-interpreter, where that is why a load failed: the application may
-// have raised another error upon it. CPython has no error of its own for that.
-func refusal(err error) (line string, refused bool) {
-	if err == nil {
-		return "", false
-	}
-	for line := range strings.Lines(err.Error()) {
-		if strings.Contains(line, "does not support loading in subinterpreters") {
-			return strings.TrimSpace(line), true
-		}
-	}
-	return "", false
 }
 
 // startMode starts the interpreters of one mode: in parallel, or one first and
@@ -81,9 +68,16 @@ func (p *Pool) startMode(rt *cpython.Runtime, settings []string, mode Isolation,
 			}
 		}
 		free(interpreters)
-		return &LoadError{Module: p.config.Module, Callable: p.config.Callable, Reason: err.Error()}
+		return &LoadError{
+			Module:    p.config.Module,
+			Callable:  p.config.Callable,
+			Reason:    err.Error(),
+			Refused:   p.refusals.take(),
+			Isolation: mode,
+		}
 	}
 	p.isolation, p.threads = mode, threads
+	p.warnOfSkipped(p.refusals.take())
 	for _, it := range interpreters {
 		// As many requests as it has threads, and as many again that wait at
 		// hand, so that a worker that is done need not wait for Go.
@@ -111,6 +105,7 @@ func (p *Pool) makeInterpreters(rt *cpython.Runtime, settings []string, mode Iso
 			Threads:   threads,
 			Settings:  settings,
 			Keys:      wellKnownKeys,
+			Notices:   p.refusals.notices,
 			Spin:      spin,
 		})
 		if err != nil {

@@ -29,7 +29,7 @@ class Settings:
         return self._values.get(key, [])
 
 
-def prepare(strings):
+def prepare(strings, refusals):
     settings = Settings(strings)
     if settings["host"]:
         _join_host(settings)
@@ -43,6 +43,8 @@ def prepare(strings):
         _wrap_posix("forkpty", _refuse_fork)
     if settings["isolation"] == "OwnGIL":
         _refuse_single_phase_modules()
+    if settings["isolation"] != "Main":
+        _watch_extension_modules(refusals)
     _ignore_signal_handlers()
     _set_path(settings)
     import threading  # noqa: F401  here, so that this worker is its main thread
@@ -185,8 +187,61 @@ def _refuse_single_phase_modules():
         del data
         return create_dynamic(spec, *args)
 
-    create.__wrapped__ = create_dynamic
-    _imp.create_dynamic = create
+    _imp.create_dynamic = _in_place_of(create_dynamic, create)
+
+
+def _watch_extension_modules(refusals):
+    """Tells Go of each extension module that refuses a sub-interpreter: what
+    imports one may well go on without it, and then nobody would know. All
+    imports come through these functions."""
+    import _imp
+
+    told = {"_suggestions"}  # of no consequence: traceback has the same in Python
+
+    def watch(load):
+        def watched(module, *file):
+            try:
+                return load(module, *file)
+            except ImportError as error:
+                # A module, or the spec of one.
+                name = getattr(module, "__name__", None) or getattr(module, "name", None)
+                if isinstance(name, str) and name not in told and _is_refusal(str(error)):
+                    told.add(name)
+                    refusals.add(name)
+                raise
+
+        return _in_place_of(load, watched)
+
+    for name in ("create_builtin", "create_dynamic", "exec_dynamic"):
+        load = getattr(_imp, name, None)
+        if load is not None:
+            setattr(_imp, name, watch(load))
+
+
+def _in_place_of(load, wrapper):
+    """Makes a wrapper look like the function of _imp that it wraps. Where an import
+    fails, CPython takes the frames of its own import system out of the traceback,
+    which it knows by these names of file and function: it is to be one of them."""
+    wrapper.__code__ = wrapper.__code__.replace(
+        co_filename="<frozen importlib._bootstrap_external>",
+        co_name="_call_with_frames_removed",
+    )
+    wrapper.__name__ = wrapper.__qualname__ = load.__name__
+    wrapper.__module__ = load.__module__
+    wrapper.__doc__ = load.__doc__
+    wrapper.__wrapped__ = load
+    return wrapper
+
+
+def _is_refusal(text):
+    """CPython has no exception of its own for that, and before it had a way to
+    refuse at all, NumPy, Cython and PyO3 each found one."""
+    return (
+        "subinterpreter" in text
+        or "more than once per process" in text
+        or "one interpreter per process" in text
+        or "once per interpreter process" in text
+    )
 
 
 def _refuse_conflicts(added, additions):

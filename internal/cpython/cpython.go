@@ -43,6 +43,10 @@ type InterpreterConfig struct {
 	Settings  []string // for bootstrap.py: keys and values in turn
 	Keys      []string // the well-known environ keys, by their number
 
+	// Notices takes, as log records, the names of extension modules that refuse
+	// the interpreter. It is never submitted, and is to outlive the interpreter.
+	Notices *Request
+
 	// For how long, at most, a worker looks for its next request before it
 	// sleeps.
 	Spin time.Duration

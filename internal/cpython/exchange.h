@@ -76,6 +76,13 @@ PyObject *wsgi_file_type(void);
 /* wsgi_file_wrapper returns the callable for wsgi.file_wrapper. */
 PyObject *wsgi_file_wrapper(struct wsgi_interpreter *interpreter);
 
+/* ---- refusals.c ---------------------------------------------------------- */
+
+/* wsgi_refusals_new makes what bootstrap.py tells of refusing modules.
+ * wsgi_refusals_end lets it forget where to: whoever still has it is not heard. */
+PyObject *wsgi_refusals_new(struct wsgi_interpreter *interpreter);
+void wsgi_refusals_end(PyObject *self);
+
 /* ---- headers.c ----------------------------------------------------------- */
 
 /* wsgi_status_parse returns the number of a status line, or -1 with an

@@ -200,10 +200,12 @@ struct wsgi_strings {
 
 /* wsgi_interpreter_new prepares an interpreter and starts nothing. bootstrap
  * is the Python source that sets it up; keys are the well-known environ keys.
- * A worker looks for a next request for up to spin nanoseconds before it sleeps. */
+ * A worker looks for a next request for up to spin nanoseconds before it sleeps.
+ * notices is a request that no worker runs: its log records are the names of the
+ * extension modules that refuse the interpreter. */
 struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int threads, uint64_t spin,
 					      struct wsgi_completions *completions,
-					      const char *bootstrap,
+					      struct wsgi_request *notices, const char *bootstrap,
 					      const struct wsgi_strings *settings,
 					      const struct wsgi_strings *keys);
 /* wsgi_interpreter_start creates it, loads the application and starts its

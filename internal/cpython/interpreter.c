@@ -41,7 +41,7 @@ static int copy_strings(const struct wsgi_strings *strings, char **data, uint32_
 
 struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int threads, uint64_t spin,
 					      struct wsgi_completions *completions,
-					      const char *bootstrap,
+					      struct wsgi_request *notices, const char *bootstrap,
 					      const struct wsgi_strings *settings,
 					      const struct wsgi_strings *keys)
 {
@@ -53,6 +53,7 @@ struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int thr
 	interpreter->thread_count = threads;
 	interpreter->spin = interpreter->longest_spin = spin;
 	interpreter->completions = completions;
+	interpreter->notices = notices;
 	pthread_mutex_init(&interpreter->lock, NULL);
 	pthread_cond_init(&interpreter->advanced, NULL);
 	interpreter->workers = calloc((size_t)threads, sizeof *interpreter->workers);

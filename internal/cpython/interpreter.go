@@ -37,7 +37,7 @@ func (rt *Runtime) NewInterpreter(completions *Completions, config InterpreterCo
 	defer pinner.Unpin()
 	settings, keys := packStrings(config.Settings, &pinner), packStrings(config.Keys, &pinner)
 	c := C.wsgi_interpreter_new(C.int(config.Isolation), C.int(config.Number), C.int(config.Threads),
-		C.uint64_t(config.Spin), completions.c, source, &settings, &keys)
+		C.uint64_t(config.Spin), completions.c, config.Notices.c, source, &settings, &keys)
 	if c == nil {
 		return nil, ErrNoMemory
 	}

@@ -34,6 +34,7 @@ struct wsgi_objects {
 	PyObject *type_exchange, *type_input, *type_errors, *type_file;
 	PyObject *file_types[3]; /* FileIO, BufferedReader, BufferedRandom */
 	PyObject *client_gone;   /* the OSError that a departed client raises */
+	PyObject *refusals;      /* hears of modules that refuse the interpreter */
 	PyObject **keys;         /* well-known environ keys, by their number */
 };
 
@@ -47,6 +48,7 @@ enum wsgi_phase {
 struct wsgi_interpreter {
 	int isolation, number, thread_count;
 	struct wsgi_completions *completions;
+	struct wsgi_request *notices; /* what is said outside of requests */
 	char *bootstrap;
 	char *settings, *keys; /* copies of the strings' data */
 	uint32_t *setting_sizes, *key_sizes;

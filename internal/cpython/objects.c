@@ -188,9 +188,11 @@ static int load(struct wsgi_interpreter *interpreter)
 	PyObject *strings = NULL, *prepare = NULL, *load_application = NULL, *settings = NULL;
 	if ((strings = string_list(interpreter->settings, interpreter->setting_sizes,
 				   interpreter->setting_count)) != NULL &&
+	    (objects->refusals = wsgi_refusals_new(interpreter)) != NULL &&
 	    (prepare = bootstrap_item(interpreter, "prepare")) != NULL &&
 	    (load_application = bootstrap_item(interpreter, "load_application")) != NULL &&
-	    (settings = py.PyObject_CallFunctionObjArgs(prepare, strings, NULL)) != NULL &&
+	    (settings = py.PyObject_CallFunctionObjArgs(prepare, strings, objects->refusals,
+							NULL)) != NULL &&
 	    make_environ(interpreter, settings) == 0)
 		objects->application =
 			py.PyObject_CallFunctionObjArgs(load_application, settings, NULL);
@@ -216,6 +218,8 @@ void wsgi_objects_release(struct wsgi_interpreter *interpreter)
 	}
 	free(objects->keys);
 	objects->keys = NULL;
+	if (objects->refusals != NULL)
+		wsgi_refusals_end(objects->refusals);
 	/* none and the types stay readable for objects that live on: the structs
 	 * that they point to are released with the last of those. */
 	PyObject **owned[] = {
@@ -226,7 +230,7 @@ void wsgi_objects_release(struct wsgi_interpreter *interpreter)
 		&objects->type_tuple,    &objects->str_early_hints, &objects->type_exchange,
 		&objects->type_input,    &objects->type_errors,     &objects->type_file,
 		&objects->client_gone,   &objects->file_types[0],   &objects->file_types[1],
-		&objects->file_types[2],
+		&objects->file_types[2], &objects->refusals,
 	};
 	for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) {
 		if (*owned[i] != NULL)
