@@ -40,7 +40,8 @@ type Isolation int
 
 const (
 	// Auto takes OwnGIL on CPython 3.13 and later, unless an extension module
-	// refuses to be loaded there; then, and on older versions, Main.
+	// refuses to be loaded there; then, on older versions, and on builds without
+	// a GIL (untested), Main.
 	Auto Isolation = iota
 
 	// OwnGIL gives the application sub-interpreters, each with a GIL of its
@@ -98,7 +99,8 @@ const (
 )
 
 // complete checks the config and fills in defaults.
-func (c *Config) complete(version cpython.Version) error {
+func (c *Config) complete(inst *cpython.Installation) error {
+	version := inst.Version
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -114,9 +116,17 @@ func (c *Config) complete(version cpython.Version) error {
 	case c.Threads > maxThreads:
 		return fmt.Errorf("WithThreads(%d): at most %d", c.Threads, maxThreads)
 	}
-	if c.Isolation == Auto && !version.AtLeast(3, 13) {
+	reason := ""
+	switch {
+	case !version.AtLeast(3, 13):
+		reason = "one with its own GIL takes Python 3.13 or later"
+	case inst.FreeThreaded:
+		// Untested, as all of this library is on such builds.
+		reason = "this Python has no GIL, so its threads run in parallel there"
+	}
+	if c.Isolation == Auto && reason != "" {
 		c.Isolation = Main
-		c.Logger.Info("wsgi: the application runs in the main interpreter: one with its own GIL takes Python 3.13 or later", "python", version.String())
+		c.Logger.Info("wsgi: the application runs in the main interpreter: "+reason, "python", version.String())
 		if c.Interpreters > 1 {
 			c.Logger.Warn("wsgi: the main interpreter is one, so WithInterpreters has no effect", "interpreters", c.Interpreters)
 		}

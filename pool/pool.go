@@ -73,7 +73,7 @@ func New(config Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := config.complete(inst.Version); err != nil {
+	if err := config.complete(inst); err != nil {
 		return nil, err
 	}
 	settings, err := config.settings(inst)
