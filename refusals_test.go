@@ -178,6 +178,22 @@ func TestForcedModeThatCannotServeIsAnError(t *testing.T) {
 	}
 }
 
+// TestAutoSaysWhatItTriedWhereMainFailsToo.
+func TestAutoSaysWhatItTriedWhereMainFailsToo(t *testing.T) {
+	refusing(t)
+	_, file := writeApp(t, "import faulthandler\nraise ValueError('anyway')\n")
+	_, err := load(t, file, "application")
+	var failed *wsgi.LoadError
+	if !errors.As(err, &failed) || !slices.Equal(failed.Refused, []string{"faulthandler"}) || failed.Isolation != wsgi.Main {
+		t.Fatalf("got %#v, %v", failed, err)
+	}
+	for _, want := range []string{"ValueError: anyway", "OwnGIL was refused by faulthandler", "WithIsolation(wsgi.Main)"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error doesn't say %q: %v", want, err)
+		}
+	}
+}
+
 // TestOtherFailuresAreNoRefusals: Auto goes on only where going on may help.
 func TestOtherFailuresAreNoRefusals(t *testing.T) {
 	for _, source := range []string{

@@ -18,7 +18,9 @@ type LoadError struct {
 	Reason           string // one line, or a Python traceback of many
 
 	// Refused names the extension modules that refused to be loaded into an
-	// interpreter of this kind meanwhile, which is most likely the reason.
+	// interpreter of the kind of Isolation meanwhile, which is most likely the
+	// reason. Under Main they are those that refused OwnGIL, which Auto tried
+	// before; a few modules can't be loaded a second time in a process.
 	Refused   []string
 	Isolation Isolation
 }
@@ -27,6 +29,10 @@ func (e *LoadError) Error() string {
 	text := fmt.Sprintf("loading %s from %s: %s", e.Callable, e.Module, e.Reason)
 	if len(e.Refused) == 0 {
 		return text
+	}
+	if e.Isolation == Main {
+		return fmt.Sprintf("%s\nBefore that, isolation mode OwnGIL was refused by %s. If it fails for that, WithIsolation(wsgi.Main) does without the attempt",
+			text, strings.Join(e.Refused, ", "))
 	}
 	serves := "WithIsolation(wsgi.Main) runs every extension module"
 	if e.Isolation == OwnGIL {

@@ -22,11 +22,16 @@ func (p *Pool) start(rt *cpython.Runtime, settings []string) error {
 	if !errors.As(err, &load) || len(load.Refused) == 0 {
 		return err
 	}
+	refused := load.Refused
 	p.config.Logger.Warn("wsgi: an extension module refuses an interpreter with a GIL of its own, so the application runs in the main interpreter, "+
 		"on one GIL: its Python code does not run in parallel. An alternative to that module in pure Python would help; "+
 		"WithIsolation(wsgi.Main) says the same without the attempt and this warning",
-		"extension", strings.Join(load.Refused, ", "), "application", p.config.Module)
-	return p.startMode(rt, settings, Main, false)
+		"extension", strings.Join(refused, ", "), "application", p.config.Module)
+	err = p.startMode(rt, settings, Main, false)
+	if errors.As(err, &load) {
+		load.Refused = refused
+	}
+	return err
 }
 
 // startMode starts the interpreters of one mode: in parallel, or one first and
