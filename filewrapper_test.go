@@ -2,7 +2,6 @@ package wsgi_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"fmt"
 	"io"
 	"net/http"
@@ -147,22 +146,6 @@ def application(environ, start_response):
 // content is the content of the files of these tests.
 var content = bytes.Repeat([]byte("0123456789abcdef"), 20000) // 320 kB
 
-// bzipped is "packed content".
-var bzipped = []byte("\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\x5e\x96\x20\x8d\x00\x00\x05\x91\x80\x40\x00\x2e\x09\xc4\x00\x20\x00\x22\x07\xa8\x1a\x10\x03\x03\x82\xf1\x6a\xa9\x13\x78\xbb\x92\x29\xc2\x84\x82\xf4\xb1\x04\x68")
-
-func gzipped(t testing.TB, text string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if _, err := io.WriteString(w, text); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
 func fileQuery(pairs ...string) string {
 	values := url.Values{}
 	for i := 0; i < len(pairs); i += 2 {
@@ -247,43 +230,6 @@ func TestFileWrapperOverHTTP10AndHTTP2(t *testing.T) {
 	if resp, body := s.get(t, target); resp.ProtoMajor != 2 || resp.ContentLength != int64(len(content)-10) || body != string(content[10:]) {
 		t.Errorf("%s: length %d, %d bytes", resp.Proto, resp.ContentLength, len(body))
 	}
-}
-
-func TestFileWrapperReadsWhatIsNoRealFile(t *testing.T) {
-	s := servePlain(t, files, one(1)...)
-	dir := t.TempDir()
-	path := filepath.Join(dir, "file")
-	for _, test := range []struct {
-		open, body string
-		bytes      []byte // of the file
-	}{
-		{"gzip", "packed content", gzipped(t, "packed content")},
-		{"gzip_buffered", "packed content", gzipped(t, "packed content")},
-		{"bz2_buffered", "packed content", bzipped},
-		{"bytesio", "in memory", nil},
-		{"bytesio_buffered", "in memory", nil},
-		{"counted", "counted content", []byte("counted content")},
-		{"no_close", "no close", nil},
-		{"lying", "not what fileno says", nil},
-		{"subclass", "UPPER CASE", []byte("upper case")},
-		{"subclass_buffered", "UPPER CASE", []byte("upper case")},
-		{"named_temporary", "", nil},
-		{"written", "written and not flushed", nil},
-		{"overwritten", "CHANGED! by hand", []byte("original by hand")},
-		{"pipe", "through a pipe", nil},
-		{"deleted", "gone from its directory", []byte("gone from its directory")},
-		{"null", "", nil},
-		{"rb", "", []byte{}},
-	} {
-		if err := os.WriteFile(path, test.bytes, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		resp, body := s.get(t, fileQuery("open", test.open, "path", path))
-		if resp.StatusCode != 200 || body != test.body {
-			t.Errorf("%s: %s %q, want %q", test.open, resp.Status, body, test.body)
-		}
-	}
-	s.Logs.expectQuiet(t)
 }
 
 func TestFileWrapperErrors(t *testing.T) {
