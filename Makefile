@@ -120,7 +120,7 @@ fuzz: .build/log
 
 .PHONY: test-modules
 test-modules: .build/log
-	@if [[ $${CI-} ]]; then scripts/install chromium git; fi
+	@if [[ $${CI-} ]]; then scripts/install chromium git libpq5; fi
 	@echo '== The nested modules'
 	cd embedded && go vet ./... && go test -count=1 -v -timeout 15m ./... 2>&1 | tee ../.build/log/modules.log | awk -f ../scripts/results.awk
 	cd examples && go vet ./... && go test -race -count=1 -v -timeout 15m ./... 2>&1 | tee -a ../.build/log/modules.log | awk -f ../scripts/results.awk

@@ -21,7 +21,7 @@ func init() {
 			return
 		}
 		fmt.Println(app.Stats().Isolation)
-		for _, r := range records.With("refuses an interpreter with a GIL of its own") {
+		for _, r := range records.With("refuses an interpreter with its own GIL") {
 			fmt.Println(r.Attrs["extension"])
 		}
 	}

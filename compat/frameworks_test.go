@@ -60,6 +60,10 @@ func testFramework(t *testing.T, f framework, file string, opts ...wsgi.Option) 
 	if got := app.Stats().Isolation; len(opts) == 0 && got != wsgi.OwnGIL {
 		t.Errorf("by default it runs under %v", got)
 	}
+	skips := f.compiled && len(opts) == 0
+	if said := records.take(); skips != strings.Contains(said, "loaded although an extension module refused") || !skips && said != "" {
+		t.Errorf("its start has logged %q", said)
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", app)
 	mux.Handle("/shop/", http.StripPrefix("/shop", app))

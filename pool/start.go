@@ -23,7 +23,7 @@ func (p *Pool) start(rt *cpython.Runtime, settings []string) error {
 		return err
 	}
 	refused := load.Refused
-	p.config.Logger.Warn("wsgi: an extension module refuses an interpreter with a GIL of its own, so the application runs in the main interpreter, "+
+	p.config.Logger.Warn("wsgi: an extension module refuses an interpreter with its own GIL, so the application runs in the main interpreter, "+
 		"on one GIL: its Python code does not run in parallel. An alternative to that module in pure Python would help; "+
 		"WithIsolation(wsgi.Main) says the same without the attempt and this warning",
 		"extension", strings.Join(refused, ", "), "application", p.config.Module)
