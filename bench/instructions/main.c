@@ -141,8 +141,9 @@ int main(int argc, char **argv)
 	struct wsgi_strings packed_keys = strings(keys, VARIABLES + 1);
 
 	struct wsgi_completions *completions = memory(wsgi_completions_new());
+	struct wsgi_request *notices = memory(wsgi_request_new(completions, 0));
 	struct wsgi_interpreter *interpreter =
-		memory(wsgi_interpreter_new(WSGI_ISOLATION_OWN_GIL, 0, 1, 0, completions,
+		memory(wsgi_interpreter_new(WSGI_ISOLATION_OWN_GIL, 0, 1, 0, completions, notices,
 					    read_file(argv[6]), &packed_settings, &packed_keys));
 	check("interpreter", wsgi_interpreter_start(interpreter));
 
@@ -161,6 +162,7 @@ int main(int argc, char **argv)
 	check("stop", wsgi_interpreter_stop(interpreter));
 	wsgi_request_free(request);
 	wsgi_interpreter_free(interpreter);
+	wsgi_request_free(notices);
 	wsgi_completions_free(completions);
 	return 0;
 }
