@@ -26,6 +26,7 @@ help:
 	@echo 'make fuzz      look for bad input, a little; FUZZTIME=10m for longer, with each target'
 	@echo 'make test-all  run the root module'\''s tests on every Python of this machine'
 	@echo 'make bench     measure side by side with what else could be done'
+	@echo 'make bench-sizing  measure numbers of interpreters and threads'
 	@echo 'make lint      check the format and what vet, staticcheck and the C compiler say'
 	@echo 'make fmt       format Go and C'
 	@echo 'make clean     remove .build'
@@ -166,6 +167,10 @@ bench: bench-packages
 	cd bench && go run .
 bench-quick: bench-packages
 	cd bench && go run . -quick
+
+.PHONY: bench-sizing
+bench-sizing:
+	cd bench && WSGI_PYTHON="$(EMBEDDED_PYTHON)" go run ./sizing
 
 .PHONY: bench-packages
 bench-packages: .build/venv-bench/made .build/venv-bench-system/made
