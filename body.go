@@ -72,7 +72,7 @@ func (e *exchange) openBody() bool {
 	if n == 0 {
 		return true
 	}
-	lazy := strings.EqualFold(r.Header.Get("Expect"), "100-continue")
+	lazy := awaitsContinue(r)
 	if n > 0 && n <= int64(e.app.bodyBuffer) && !lazy {
 		return e.readBody(int(n))
 	}
@@ -99,6 +99,21 @@ func (e *exchange) openBody() bool {
 		go e.body.run()
 	}
 	return true
+}
+
+// awaitsContinue reports whether the client sends the body when it is asked to,
+// which net/http does in the first Read. Its HTTP/2 server takes the header out of
+// the request; what is left of it is in the body, unless Go code has wrapped that.
+func awaitsContinue(r *http.Request) bool {
+	if strings.Contains(strings.ToLower(r.Header.Get("Expect")), "100-continue") {
+		return true
+	}
+	switch body := reflect.ValueOf(r.Body); body.Type().String() {
+	case "*http.http2requestBody", "*http2.requestBody":
+		needs := body.Elem().FieldByName("needsContinue")
+		return needs.Kind() == reflect.Bool && needs.Bool()
+	}
+	return false
 }
 
 // readableAside reports whether a body is one that net/http's servers make:

@@ -2,9 +2,13 @@ package wsgi_test
 
 import (
 	"io"
+	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -170,4 +174,44 @@ def answers_first(source):
 	if resp, got := c.answer("POST"); resp.StatusCode != 200 || got != "hello" {
 		t.Errorf("HTTP/1.0: %s %q", resp.Status, got)
 	}
+}
+
+// TestNoContinueOverHTTP2UnlessTheApplicationReads: its server keeps the header to
+// itself.
+func TestNoContinueOverHTTP2UnlessTheApplicationReads(t *testing.T) {
+	s := serveHTTP2(t, `
+def application(environ, start_response):
+    kind = environ["PATH_INFO"].strip("/")
+    body = b"" if kind == "refuses" else environ["wsgi.input"].read()
+    start_response("417 Expectation Failed" if kind == "refuses" else "200 OK", [])
+    return [b"%d" % len(body)]
+`)
+	transport := s.Client().Transport.(*http.Transport)
+	transport.ExpectContinueTimeout = patience
+	for _, size := range []int{5, 100, 300_000} {
+		for _, framing := range []string{"length", "chunked"} {
+			for _, kind := range []string{"refuses", "reads"} {
+				var asked atomic.Bool
+				ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { asked.Store(true) }})
+				var body io.Reader = strings.NewReader(strings.Repeat("x", size))
+				if framing == "chunked" {
+					body = chunked{body}
+				}
+				r, err := http.NewRequestWithContext(ctx, "POST", s.URL+"/"+kind, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Header.Set("Expect", "100-continue")
+				resp, got := s.send(t, r)
+				status, want := 200, strconv.Itoa(size)
+				if kind == "refuses" {
+					status, want = 417, "0"
+				}
+				if resp.ProtoMajor != 2 || resp.StatusCode != status || got != want || asked.Load() != (kind == "reads") {
+					t.Errorf("%s %d by %s: %s %s %q, asked for the body: %v", kind, size, framing, resp.Proto, resp.Status, got, asked.Load())
+				}
+			}
+		}
+	}
+	s.Logs.expectQuiet(t)
 }
