@@ -308,6 +308,54 @@ def application(environ, start_response):
 	}
 }
 
+// TestStartResponseTakesWhatTheRulesAllow, be it unusual.
+func TestStartResponseTakesWhatTheRulesAllow(t *testing.T) {
+	s := servePlain(t, `
+import ast
+
+class Hostile(str):
+    def __str__(self): return "X"
+    def __iter__(self): raise RuntimeError("not to be asked")
+    def __len__(self): return 0
+    def __getitem__(self, i): raise RuntimeError("not to be asked")
+    def encode(self, *_): return b"X"
+
+def application(environ, start_response):
+    status, headers = ast.literal_eval(environ["HTTP_X_CALL"])
+    if environ["PATH_INFO"] == "/subclasses":
+        status, headers = Hostile(status), [(Hostile(name), Hostile(value)) for name, value in headers]
+    start_response(status, headers)
+    return [b"hello"]
+`)
+	conn := s.dial(t) // on which a wrong length would be seen
+	for _, test := range []struct {
+		call, name, value string
+		status            int
+		body              string
+	}{
+		{`('200 ', [])`, "Content-Length", "5", 200, "hello"},
+		{`('999 Own', [])`, "Content-Length", "5", 999, "hello"},
+		{`('200 OK', [('Content-Length', '5')])`, "Content-Length", "5", 200, "hello"},
+		{`('200 OK', [('content-length', '005')])`, "Content-Length", "", 200, "hello"},
+		{`('200 OK', [('Date', 'today')])`, "Date", "today", 200, "hello"},
+		{`('200 OK', [('X-A', '')])`, "X-A", "", 200, "hello"},
+		{`('200 OK', [('X-A', 'a, "b;c" =')])`, "X-A", `a, "b;c" =`, 200, "hello"},
+		{`('200 OK', [('X-A', '\xe9\xff')])`, "X-A", "\xe9\xff", 200, "hello"},
+	} {
+		for _, path := range []string{"/", "/subclasses"} {
+			conn.write("GET " + path + " HTTP/1.1\r\nHost: h\r\nX-Call: " + test.call + "\r\n\r\n")
+			resp, body := conn.answer("GET")
+			if resp.StatusCode != test.status || body != test.body {
+				t.Errorf("start_response%s by %s: %s %q", test.call, path, resp.Status, body)
+			}
+			if got := resp.Header.Get(test.name); test.value != "" && got != test.value {
+				t.Errorf("start_response%s by %s: %s is %q", test.call, path, test.name, got)
+			}
+		}
+	}
+	s.Logs.expectQuiet(t)
+}
+
 // escapeNonASCII writes a Python literal in ASCII, which is what a header can
 // hold without a question of its encoding.
 func escapeNonASCII(literal string) string {
