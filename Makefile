@@ -21,7 +21,7 @@ RESULTS := awk -f scripts/results.awk
 .PHONY: help
 help:
 	@echo 'make demo      serve examples/flask at http://$(ADDR)/ (another address: ADDR=);'
-	@echo '               demo-django serves examples/django'
+	@echo '               demo-django, -frontend, -nginx and -routers serve the others in examples'
 	@echo 'make test      run all tests on the embedded CPython and the system'\''s Python'
 	@echo 'make fuzz      look for bad input, a little; FUZZTIME=10m for longer, with each target'
 	@echo 'make test-all  run the root module'\''s tests on every Python of this machine'
@@ -35,8 +35,8 @@ help:
 
 .PHONY: demo
 demo: demo-flask
-.PHONY: demo-flask demo-django
-demo-flask demo-django: demo-%:
+.PHONY: demo-flask demo-django demo-frontend demo-nginx demo-routers
+demo-flask demo-django demo-frontend demo-nginx demo-routers: demo-%:
 	@go -C examples build -o ../.build/$@ ./$*
 	@exec .build/$@ -addr '$(ADDR)'
 
