@@ -8,9 +8,6 @@ from flask import Flask, jsonify, redirect, render_template_string, request, sen
 
 application = Flask(__name__, static_folder=None)
 application.secret_key = "for an example"
-# As the server's limit: Flask makes a 413 of it for a body that comes in chunks, and a
-# 500 of the exception that the server would raise.
-application.config["MAX_CONTENT_LENGTH"] = application.config["MAX_FORM_MEMORY_SIZE"] = 8 << 20
 
 PAGE = """<!doctype html>
 <title>Notebook</title>
