@@ -336,7 +336,7 @@ func checkPort(s string) string {
 // makes of them would lead to another host.
 func checkPrefix(s string) string {
 	s = strings.TrimSuffix(s, "/")
-	if s == "" || s[0] != '/' || path.Clean(s) != s {
+	if s == "" || s == "/" || s[0] != '/' || path.Clean(s) != s {
 		return ""
 	}
 	for i := range len(s) {

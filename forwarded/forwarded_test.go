@@ -108,6 +108,7 @@ func TestRequest(t *testing.T) {
 		{"a prefix", []string{"X-Forwarded-Prefix: /shop"}, seen{"10.0.0.1:1234", "http", "example.com", "/shop"}},
 		{"a prefix with a slash", []string{"X-Forwarded-Prefix: /a/b/"}, seen{"10.0.0.1:1234", "http", "example.com", "/a/b"}},
 		{"the prefix /", []string{"X-Forwarded-Prefix: /"}, unchanged},
+		{"the prefix //", []string{"X-Forwarded-Prefix: //"}, unchanged},
 		{"a prefix without slash", []string{"X-Forwarded-Prefix: shop"}, unchanged},
 		{"a prefix to another host", []string{"X-Forwarded-Prefix: //evil.example"}, unchanged},
 		{"a prefix to another host, for browsers", []string{`X-Forwarded-Prefix: /\evil.example`}, unchanged},
