@@ -104,6 +104,9 @@ func testGit(t *testing.T, mode wsgi.Isolation) {
 	if got := app.Stats().Isolation; got != mode {
 		t.Errorf("it runs under %v", got)
 	}
+	if said := records.take(); (mode == wsgi.OwnGIL) != strings.Contains(said, "loaded although an extension module refused") {
+		t.Errorf("its start has logged %q", said)
+	}
 	var bodies bodyLog
 	mux := http.NewServeMux()
 	mux.Handle("/", bodies.wrap(app))
