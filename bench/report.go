@@ -140,7 +140,7 @@ for d in sorted(m.distributions(), key=lambda d: d.name.lower()):
 		{" (Debian's)", []string{"uwsgi", "--version"}, `(.+)`},
 		{" (Debian's)", []string{"dpkg-query", "-W", "-f", "mod_wsgi ${Version}", "libapache2-mod-wsgi-py3"}, `(.+)`},
 		{" (Debian's)", []string{"apache2", "-v"}, `Server version: (\S+)`},
-		{"", []string{"wrk", "-v"}, `(wrk \S+)`},
+		{"", []string{"wrk", "-v"}, `(?m)^(wrk \S+)`},
 	} {
 		out, _ := exec.Command(question.command[0], question.command[1:]...).Output() // wrk exits with 1
 		for _, m := range regexp.MustCompile(question.answer).FindAllSubmatch(out, -1) {
