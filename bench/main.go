@@ -25,10 +25,17 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each pair is measured")
 	seconds := flag.Int("seconds", 3, "how long a turn takes")
 	venv := flag.String("venv", "../.build/venv-bench", "the virtual environment with the frameworks and the peers")
+	redraw := flag.Bool("draw", false, "measure nothing: write results.md and chart.svg of the results.json that is there")
 	out := flag.String("out", ".", "write results.json, results.md and chart.svg into the `folder`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *redraw {
+		if err := draw(*out); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	if *quick {
 		*rounds, *seconds = 1, 1
 	}

@@ -54,17 +54,32 @@ func report(dir string, b *bench, measured []*ratio, instructions counts, rounds
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "results.json"), append(data, '\n'), 0o666); err != nil {
+		return err
+	}
+	return draw(dir)
+}
+
+// draw writes the table and the chart of the results in results.json.
+func draw(dir string) error {
+	data, err := os.ReadFile(filepath.Join(dir, "results.json"))
+	if err != nil {
+		return err
+	}
+	var res results
+	if err := json.Unmarshal(data, &res); err != nil {
+		return fmt.Errorf("results.json: %w", err)
+	}
 	var picture strings.Builder
 	if err := chart.Execute(&picture, bars(res)); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return err
-	}
 	for name, content := range map[string]string{
-		"results.json": string(data) + "\n",
-		"results.md":   table(res),
-		"chart.svg":    picture.String(),
+		"results.md": table(res),
+		"chart.svg":  picture.String(),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
 			return err
@@ -158,8 +173,8 @@ for d in sorted(m.distributions(), key=lambda d: d.name.lower()):
 
 // A bar is one throughput ratio: how often ours goes into theirs.
 type bar struct {
-	Y, TextY, Width int
-	Label, Value    string
+	Y, TextY, Width, End int
+	Label, Value         string
 }
 
 type picture struct {
@@ -170,7 +185,7 @@ type picture struct {
 
 // bars draws the ratios of requests per second against the peers.
 func bars(res results) picture {
-	const left, scale, step = 330, 380, 30
+	const left, scale, step = 400, 380, 30
 	p := picture{Width: left + scale + 70, Left: left, Title: fmt.Sprintf("Requests per second against each peer (%s, %d cores)", res.Date, res.Cores)}
 	var most float64 = 1
 	for _, r := range res.Ratios {
@@ -185,7 +200,8 @@ func bars(res results) picture {
 		}
 		_, label, _ := strings.Cut(r.What, "this / ")
 		subject, _, _ := strings.Cut(r.What, ",")
-		p.Bars = append(p.Bars, bar{Y: y, TextY: y + 14, Width: int(math.Round(r.Value / most * scale)), Label: subject + ": " + label, Value: fmt.Sprintf("%.1f×", r.Value)})
+		width := int(math.Round(r.Value / most * scale))
+		p.Bars = append(p.Bars, bar{Y: y, TextY: y + 14, Width: width, End: left + width + 6, Label: subject + ": " + label, Value: fmt.Sprintf("%.1f×", r.Value)})
 		y += step
 	}
 	p.One = left + int(math.Round(scale/most))
@@ -209,7 +225,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 <text class="title" x="10" y="24">{{.Title}}</text>
 {{range .Bars}}<text x="{{$.Left}}" y="{{.TextY}}" text-anchor="end" dx="-8">{{.Label}}</text>
 <rect class="bar" x="{{$.Left}}" y="{{.Y}}" width="{{.Width}}" height="20" rx="2"/>
-<text x="{{$.Left}}" dx="{{.Width}}" y="{{.TextY}}"><tspan dx="6">{{.Value}}</tspan></text>
+<text x="{{.End}}" y="{{.TextY}}">{{.Value}}</text>
 {{end}}<line class="one" x1="{{.One}}" x2="{{.One}}" y1="40" y2="{{.Height}}"/>
 </svg>
 `))
