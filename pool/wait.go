@@ -7,12 +7,14 @@ import (
 )
 
 const (
-	// spinTime is how long a worker looks for its next request before it sleeps.
-	spinTime = 100 * time.Microsecond
+	// spinTime is how long a worker looks for its next request before it sleeps:
+	// longer than a lone client takes for its next one, which on a virtual machine
+	// with slow wake-ups is up to 150 microseconds.
+	spinTime = 200 * time.Microsecond
 
 	// pollTime is how long a request's goroutine looks for its response before
 	// it sleeps, and the longest that requests may take of late for it to do so.
-	pollTime = 50 * time.Microsecond
+	pollTime = 200 * time.Microsecond
 
 	// mostPolite is how many requests at most do without after some have looked
 	// in vain.
