@@ -75,7 +75,12 @@ test-system: test-binaries test-packages .build/venv-system/made
 .PHONY: test-debug
 test-debug: test-binaries test-packages
 	@echo '== The same on a debug build of it, which counts references'
-	@if python=$$(scripts/python debug); then WSGI_TEST_SECOND_PYTHON="$(EMBEDDED_PYTHON)" scripts/test-binaries "$$python"; else [[ -z $${CI-} ]]; fi
+	@if python=$$(scripts/python debug); then \
+		$(MAKE) --no-print-directory .build/venv-debug/made; \
+		scripts/venvs "$$python" .build/venvs-debug; \
+		WSGI_TEST_SECOND_PYTHON="$(EMBEDDED_PYTHON)" WSGI_TEST_VENVS="$(CURDIR)/.build/venvs-debug" \
+		scripts/test-binaries "$$python" "$(CURDIR)/.build/venv-debug"; \
+	else [[ -z $${CI-} ]]; fi
 
 # These are linked to libpython, and to one of the Linux kind.
 .PHONY: test-host
@@ -101,7 +106,8 @@ test-sanitizers: .build/log test-packages .build/venv-embedded/made
 	@echo '== The C side under sanitizers, and with failures made on purpose'
 	mkdir -p .build/sanitized
 	$(SANITIZERS) go test -vet=off -asan -tags faults -c -o .build/sanitized/ . ./pool ./internal/cpython
-	WSGI_TEST_SECOND_PYTHON="$$(scripts/python system)" TEST_FLAGS=-test.short \
+	scripts/venvs "$(EMBEDDED_PYTHON)" .build/venvs-embedded
+	WSGI_TEST_SECOND_PYTHON="$$(scripts/python system)" WSGI_TEST_VENVS="$(CURDIR)/.build/venvs-embedded" TEST_FLAGS=-test.short \
 	$(SANITIZED) scripts/test-binaries "$(EMBEDDED_PYTHON)" "$(CURDIR)/.build/venv-embedded"
 	@if python=$$(scripts/python debug); then \
 		TEST_FLAGS='-test.short -test.run=Fail|Leak' $(SANITIZED) scripts/test-binaries "$$python"; \
@@ -151,9 +157,9 @@ test-binaries: .build/log
 	go -C embedded run ./cmd/embedded-python -venv ../$(@D) -- -r ../$<
 	@touch $@
 
-.build/venv-system/made: examples/flask/requirements.txt
+.build/venv-system/made .build/venv-debug/made: .build/venv-%/made: examples/flask/requirements.txt
 	rm -rf $(@D)
-	"$$(scripts/python system)" -m venv $(@D)
+	"$$(scripts/python $*)" -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 

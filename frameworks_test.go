@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/seed-a2d07992/wsgi"
+	"github.com/seed-a2d07992/wsgi/internal/testenv"
 )
 
 // inFlaskVenv reports whether the process's Python has Flask. "make test" makes a
@@ -20,7 +21,7 @@ func inFlaskVenv(t *testing.T) bool {
 	t.Helper()
 	venv := os.Getenv("WSGI_TEST_VENV")
 	if venv == "" {
-		t.Skip("WSGI_TEST_VENV names no virtual environment with Flask in it; make test does")
+		testenv.Missing(t, "WSGI_TEST_VENV names no virtual environment with Flask in it; make test does")
 	}
 	if os.Getenv("WSGI_PYTHON") == venv {
 		return true

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/seed-a2d07992/wsgi"
+	"github.com/seed-a2d07992/wsgi/internal/testenv"
 )
 
 // testVenvs is where "make test" has virtual environments of the Python under
@@ -18,7 +19,7 @@ func testVenvs(t *testing.T) string {
 	t.Helper()
 	dir := os.Getenv("WSGI_TEST_VENVS")
 	if dir == "" {
-		t.Skip("WSGI_TEST_VENVS names no folder with virtual environments; make test does")
+		testenv.Missing(t, "WSGI_TEST_VENVS names no folder with virtual environments; make test does")
 	}
 	return dir
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/seed-a2d07992/wsgi"
+	"github.com/seed-a2d07992/wsgi/internal/testenv"
 )
 
 // A gitClient runs git with a configuration of its own.
@@ -50,10 +51,7 @@ func (g *gitClient) commit(dir, message string, files int, seed byte) {
 func needGit(t *testing.T) *gitClient {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
+		testenv.Missing(t, "%v", err)
 	}
 	g := &gitClient{t, t.TempDir()}
 	// Random bytes are not worth compressing, and nothing is to run behind our back.

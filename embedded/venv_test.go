@@ -81,7 +81,7 @@ func evaluate(t *testing.T, python, module, expr string) string {
 func TestVenvFromIndex(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("needs a package index")
+		t.Skip("takes a package index: not with -short")
 	}
 	dir := filepath.Join(t.TempDir(), "venv")
 	python := venv(t, dir, "markupsafe==3.0.3")

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-a2d07992/wsgi/internal/testenv"
 )
 
 // patience is how long a test waits for what should happen at once.
@@ -33,10 +35,7 @@ func Program(t testing.TB, pkg string, names ...string) string {
 			return path
 		}
 	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("there is no %s: install Debian's package %s", names[0], pkg)
-	}
-	t.Skipf("there is no %s: install Debian's package %s", names[0], pkg)
+	testenv.Missing(t, "there is no %s: install Debian's package %s", names[0], pkg)
 	return ""
 }
 
