@@ -1,6 +1,7 @@
 package wsgi_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -134,6 +135,45 @@ def application(environ, start_response):
 			expectRefusal(t, s.Logs, "faulthandler", "imported after the start", "WithIsolation(wsgi.Main)")
 		})
 	}
+}
+
+// TestRefusalOnSlowLogHoldsUpNoRequest: a log that takes its time over the warning
+// is nothing that other requests wait for.
+func TestRefusalOnSlowLogHoldsUpNoRequest(t *testing.T) {
+	refusing(t)
+	log := stuckLog{reached: make(chan struct{}), release: make(chan struct{})}
+	s := serve(t, `
+def application(environ, start_response):
+    if environ["PATH_INFO"] == "/refused":
+        try:
+            import faulthandler
+        except ImportError:
+            pass
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"done"]
+`, wsgi.WithInterpreters(1), wsgi.WithLogger(slog.New(log)))
+	s.expectBody(t, "/refused", "done")
+	<-log.reached
+	for range 3 {
+		s.expectBody(t, "/", "done")
+	}
+	close(log.release)
+	shutdown(t, s.App)
+}
+
+// A stuckLog blocks in the warning of a late refusal.
+type stuckLog struct{ reached, release chan struct{} }
+
+func (l stuckLog) Enabled(context.Context, slog.Level) bool { return true }
+func (l stuckLog) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l stuckLog) WithGroup(string) slog.Handler            { return l }
+
+func (l stuckLog) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "imported after the start") {
+		close(l.reached)
+		<-l.release
+	}
+	return nil
 }
 
 // TestAutoSaysWhyItTookMain: which module, what that costs and what would help;

@@ -30,7 +30,8 @@ type Pool struct {
 	threads     int
 	completions *cpython.Completions
 	refusals    *refusals
-	collected   chan struct{} // closed when the collector has returned
+	warnings    sync.WaitGroup // of goroutines that log what the collector found
+	collected   chan struct{}  // closed when the collector has returned
 	members     []*member
 
 	calls atomic.Pointer[[]*Call] // by slot; only grows, under mu
@@ -198,7 +199,8 @@ func (p *Pool) end() {
 	p.completions.Close()
 	<-p.collected
 	p.guard.stop()
-	p.warnOfLate()
+	p.warnOfLate(p.refusals.take())
+	p.warnings.Wait()
 	for _, m := range p.members {
 		m.interpreter.Free()
 	}
@@ -244,7 +246,11 @@ func (p *Pool) coalesces() bool {
 // deliver passes on that the call in a slot has something new.
 func (p *Pool) deliver(slot uint64, finished bool) {
 	if slot == noticesSlot {
-		p.warnOfLate()
+		// On a goroutine of its own: every request waits for this one, and the
+		// handler of a log may take its time.
+		if names := p.refusals.take(); len(names) > 0 {
+			p.warnings.Go(func() { p.warnOfLate(names) })
+		}
 		return
 	}
 	call := (*p.calls.Load())[slot]

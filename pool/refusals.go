@@ -61,8 +61,8 @@ func (p *Pool) warnOfSkipped(names []string) {
 }
 
 // warnOfLate is about modules that are first imported when requests are served.
-func (p *Pool) warnOfLate() {
-	for _, name := range p.refusals.take() {
+func (p *Pool) warnOfLate(names []string) {
+	for _, name := range names {
 		p.warnOfRefusal("wsgi: an extension module that is imported after the start refuses: the request fails, or "+costOfRefusal+cureOfRefusal, []string{name})
 	}
 }
