@@ -1,6 +1,10 @@
 package forwarded
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/seed-a2d07992/wsgi/internal/rfc9110"
+)
 
 // elements are those of a Forwarded header, in order, each with its parameters
 // by their names in lower case.
@@ -73,7 +77,7 @@ func (p *parser) element() (map[string]string, bool) {
 func (p *parser) value() (string, bool) {
 	if !p.skip('"') {
 		end := 0
-		for end < len(p.rest) && (isTokenByte(p.rest[end]) || strings.IndexByte(":[]/", p.rest[end]) >= 0) {
+		for end < len(p.rest) && (rfc9110.IsTokenByte(p.rest[end]) || strings.IndexByte(":[]/", p.rest[end]) >= 0) {
 			end++
 		}
 		value := p.rest[:end]
@@ -100,7 +104,7 @@ func (p *parser) value() (string, bool) {
 
 func (p *parser) token() string {
 	end := 0
-	for end < len(p.rest) && isTokenByte(p.rest[end]) {
+	for end < len(p.rest) && rfc9110.IsTokenByte(p.rest[end]) {
 		end++
 	}
 	token := p.rest[:end]
@@ -116,10 +120,4 @@ func (p *parser) skip(c byte) bool {
 	}
 	p.rest = p.rest[1:]
 	return true
-}
-
-// isTokenByte reports whether c may be in a token (RFC 9110, section 5.6.2).
-func isTokenByte(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
-		strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }

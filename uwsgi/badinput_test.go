@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/seed-a2d07992/wsgi/internal/rfc9110"
 )
 
 // oneConn is a listener of one connection.
@@ -261,7 +263,7 @@ func FuzzParseVars(f *testing.F) {
 		}
 		if h, err := newHead(vars); err == nil {
 			for name, values := range h.header {
-				if !isToken(name) || strings.ContainsAny(strings.Join(values, ""), "\r\n\x00") {
+				if !rfc9110.IsToken(name) || strings.ContainsAny(strings.Join(values, ""), "\r\n\x00") {
 					t.Errorf("header %q: %q", name, values)
 				}
 			}

@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/seed-a2d07992/wsgi/internal/rfc9110"
 )
 
 var errLengthRequired = errors.New("uwsgi: a body without CONTENT_LENGTH")
@@ -105,7 +107,7 @@ func (h *head) addHeader(v variable) error {
 		return nil
 	}
 	name = strings.ReplaceAll(name, "_", "-")
-	if !isToken(name) {
+	if !rfc9110.IsToken(name) {
 		return nil
 	}
 	if !isFieldValue(v.value) {
@@ -118,7 +120,7 @@ func (h *head) addHeader(v variable) error {
 
 func (h *head) setProto() error {
 	h.method = h.vars["REQUEST_METHOD"]
-	if !isToken(h.method) {
+	if !rfc9110.IsToken(h.method) {
 		return fmt.Errorf("uwsgi: bad REQUEST_METHOD %.40q", h.method)
 	}
 	h.proto = cmp.Or(h.vars["SERVER_PROTOCOL"], "HTTP/1.1")
@@ -230,21 +232,6 @@ func (h *head) setRemote() {
 		port = "0"
 	}
 	h.remoteAddr = net.JoinHostPort(addr, port)
-}
-
-// isToken reports whether s is a token (RFC 9110, section 5.6.2), as methods
-// and header names are.
-func isToken(s string) bool {
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		case strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0:
-		default:
-			return false
-		}
-	}
-	return s != ""
 }
 
 // isFieldValue reports whether s can be the value of a header: whether it has

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/seed-a2d07992/wsgi/internal/rfc9110"
 )
 
 // The defaults of a Transport.
@@ -340,7 +342,7 @@ func (e *exchange) receive(r *http.Request, maxHeader int64) (*http.Response, er
 // checkHeader refuses what a header that is sent on must not have.
 func checkHeader(h http.Header) error {
 	for name, values := range h {
-		if !isToken(name) {
+		if !rfc9110.IsToken(name) {
 			return fmt.Errorf("bad header name %.40q", name)
 		}
 		for _, value := range values {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/seed-a2d07992/wsgi/internal/rfc9110"
 )
 
 // packet makes the packet of a request whose body has the given length.
@@ -36,7 +38,7 @@ func requestVars(r *http.Request, length int64) (map[string]string, error) {
 	vars["REQUEST_METHOD"] = r.Method
 	if r.Method == "" {
 		vars["REQUEST_METHOD"] = http.MethodGet
-	} else if !isToken(r.Method) {
+	} else if !rfc9110.IsToken(r.Method) {
 		return nil, fmt.Errorf("bad method %.40q", r.Method)
 	}
 	vars["REQUEST_URI"] = r.URL.RequestURI()
@@ -120,7 +122,7 @@ func setRemoteVars(vars map[string]string, addr string) {
 // CONTENT_TYPE.
 func setHeaderVars(vars map[string]string, header http.Header) error {
 	for name, values := range header {
-		if len(values) == 0 || !isToken(name) || strings.Contains(name, "_") {
+		if len(values) == 0 || !rfc9110.IsToken(name) || strings.Contains(name, "_") {
 			continue
 		}
 		key := strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
