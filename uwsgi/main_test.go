@@ -7,8 +7,6 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -36,22 +34,7 @@ func listen(t testing.TB, network string) net.Listener {
 }
 
 // A logBuffer is what a server has logged.
-type logBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
+type logBuffer struct{ servertest.Buffer }
 
 func (b *logBuffer) logger() *log.Logger { return log.New(b, "", 0) }
 

@@ -43,7 +43,7 @@ func Program(t testing.TB, pkg string, names ...string) string {
 // can be connected to. What it wrote is shown if the test fails.
 func Start(t testing.TB, network, address string, path string, args ...string) {
 	t.Helper()
-	var output buffer
+	var output Buffer
 	cmd := exec.Command(path, args...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Start(); err != nil {
@@ -199,19 +199,19 @@ const UWSGIParams = `
 	uwsgi_param SERVER_NAME     $server_name;
 `
 
-// A buffer is what a program has written.
-type buffer struct {
+// A Buffer is what a program has written, or a server logged. Its zero value is empty.
+type Buffer struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
-func (b *buffer) Write(p []byte) (int, error) {
+func (b *Buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.Write(p)
 }
 
-func (b *buffer) String() string {
+func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
