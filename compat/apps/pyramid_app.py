@@ -8,7 +8,8 @@ from pyramid.httpexceptions import HTTPFound
 from pyramid.response import FileResponse, Response
 from pyramid.session import SignedCookieSessionFactory
 
-from shared import FILE, SECRET, ask_webtest, described, lines
+from shared import FILE, SECRET, ask_webtest
+from webob_views import cookies, form, query, stream, upload
 
 
 def index(request):
@@ -18,22 +19,6 @@ def index(request):
 def item(request):
     name = request.matchdict["name"]
     return Response(json={"name": name, "url": request.route_path("item", name=name)})
-
-
-def query(request):
-    return Response(json={"q": request.GET.getall("q")})
-
-
-def form(request):
-    post = request.POST
-    return Response(json={"name": post["name"], "tags": post.getall("tag"), "empty": post["empty"]})
-
-
-def cookies(request):
-    response = Response(json=dict(request.cookies))
-    response.set_cookie("seen", "yes", httponly=True)
-    response.set_cookie("theme", "dark-blue", samesite="Lax")
-    return response
 
 
 def login(request):
@@ -50,20 +35,11 @@ def who(request):
     return Response(request.session.get("user", "nobody"))
 
 
-def upload(request):
-    file = request.POST["file"]
-    return Response(json=described(request.POST["title"], file.filename, file.file.read()))
-
-
 def download(request):
     response = FileResponse(FILE, request, content_type="application/octet-stream")
     response.content_disposition = 'attachment; filename="file.bin"'
     response.conditional_response = True
     return response
-
-
-def stream(request):
-    return Response(app_iter=lines(request.GET["fifo"]), content_type="text/plain")
 
 
 def moved(request):

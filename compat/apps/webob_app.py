@@ -6,7 +6,8 @@ from webob.dec import wsgify
 from webob.exc import HTTPFound, HTTPMethodNotAllowed, HTTPNotFound
 from webob.static import FileApp
 
-from shared import FILE, SECRET, described, lines
+from shared import FILE, SECRET
+from webob_views import cookies, form, query, stream, upload
 
 sessions = SignedCookieProfile(SECRET, "compat", "session", httponly=True)
 
@@ -17,22 +18,6 @@ def index(request):
 
 def item(request, name):
     return Response(json={"name": name, "url": quote(f"{request.script_name}/item/{name}", safe="/&")})
-
-
-def query(request):
-    return Response(json={"q": request.GET.getall("q")})
-
-
-def form(request):
-    post = request.POST
-    return Response(json={"name": post["name"], "tags": post.getall("tag"), "empty": post["empty"]})
-
-
-def cookies(request):
-    response = Response(json=dict(request.cookies))
-    response.set_cookie("seen", "yes", httponly=True)
-    response.set_cookie("theme", "dark-blue", samesite="Lax")
-    return response
 
 
 def login(request):
@@ -49,15 +34,6 @@ def logout(request):
 
 def who(request):
     return Response(sessions.bind(request).get_value() or "nobody")
-
-
-def upload(request):
-    file = request.POST["file"]
-    return Response(json=described(request.POST["title"], file.filename, file.file.read()))
-
-
-def stream(request):
-    return Response(app_iter=lines(request.GET["fifo"]), content_type="text/plain")
 
 
 def moved(request):
