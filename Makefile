@@ -153,11 +153,11 @@ test-binaries: .build/log
 .build/log:
 	@mkdir -p $@
 
-.build/venv-embedded/made: examples/flask/requirements.txt embedded/go.mod
+.build/venv-embedded/made: examples/internal/flaskvenv/requirements.txt embedded/go.mod
 	go -C embedded run ./cmd/embedded-python -venv ../$(@D) -- -r ../$<
 	@touch $@
 
-.build/venv-system/made .build/venv-debug/made: .build/venv-%/made: examples/flask/requirements.txt
+.build/venv-system/made .build/venv-debug/made: .build/venv-%/made: examples/internal/flaskvenv/requirements.txt
 	rm -rf $(@D)
 	"$$(scripts/python $*)" -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check -r $<

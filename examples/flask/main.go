@@ -9,7 +9,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"encoding/json"
@@ -24,21 +23,17 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/seed-a2d07992/wsgi"
-	"github.com/seed-a2d07992/wsgi/embedded"
+	"github.com/seed-a2d07992/wsgi/examples/internal/flaskvenv"
 )
 
 // Each pattern by itself: naming the folder would leave out __init__.py.
 //
 //go:embed shop/*.py shop/templates/*.html
 var sources embed.FS
-
-//go:embed requirements.txt
-var requirements []byte
 
 func main() {
 	addr := flag.String("addr", "127.0.0.1:8080", "listen on `address`")
@@ -101,11 +96,7 @@ Ctrl-C stops the server.
 // start makes the virtual environment, if there is none yet, and starts the
 // application on it. Its source and its database are in dir.
 func start(ctx context.Context, dir string) (*wsgi.App, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return nil, err
-	}
-	python, err := embedded.Venv(ctx, filepath.Join(cache, "go-wsgi-flask-example"), packages()...)
+	python, err := flaskvenv.Python(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -117,18 +108,6 @@ func start(ctx context.Context, dir string) (*wsgi.App, error) {
 		wsgi.WithPath(dir),
 		wsgi.WithEnv(map[string]string{"SHOP_DATABASE": filepath.Join(dir, "shop.sqlite")}),
 	)
-}
-
-// packages returns the requirements, without the comments.
-func packages() []string {
-	var list []string
-	for line := range bytes.Lines(requirements) {
-		name, _, _ := strings.Cut(string(line), "#")
-		if name = strings.TrimSpace(name); name != "" {
-			list = append(list, name)
-		}
-	}
-	return list
 }
 
 // routes puts the application beside the Go routes.

@@ -14,7 +14,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -65,21 +64,8 @@ func run(ctx context.Context, addr, cert, key string, out io.Writer) error {
 		return err
 	}
 	server := newServer(site.Frontend(app, site.Static(dir)), pair)
-	served := make(chan error, 1)
-	go func() { served <- server.ServeTLS(listener, "", "") }()
 	fmt.Fprintf(out, "Flask: https://%s/\nCtrl-C stops the server.\n", listener.Addr())
-	select {
-	case err = <-served:
-	case <-ctx.Done():
-		fmt.Fprintln(out, "Stopping ...")
-	}
-	patience, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if err := errors.Join(err, server.Shutdown(patience), app.Shutdown(patience)); err != nil {
-		return err
-	}
-	fmt.Fprintln(out, "Stopped.")
-	return nil
+	return site.Serve(ctx, server, listener, app, out)
 }
 
 // newServer has the limits that a web server in front would have. Without them a

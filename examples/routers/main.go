@@ -11,8 +11,11 @@ package main
 import (
 	"context"
 	"flag"
+	"fmt"
+	"io"
 	"log"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -34,36 +37,32 @@ func main() {
 	if !ok {
 		log.Fatalf("-router %s: it is none of %s", *router, names)
 	}
-	if err := run(*addr, mount); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, *addr, mount, os.Stdout)
+	stop()
+	if err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(addr string, mount func(http.Handler) http.Handler) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+// run serves until ctx is done.
+func run(ctx context.Context, addr string, mount func(http.Handler) http.Handler, out io.Writer) error {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
 	dir, err := os.MkdirTemp("", "routers-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
+	fmt.Fprintln(out, "Preparing Python and Flask ...")
 	app, err := site.Start(ctx, dir, wsgi.WithEnviron(setUser))
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Addr: addr, Handler: authenticate(mount(app)), ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.ListenAndServe() }()
-	log.Printf("http://%s/ and http://%[1]s/shop/", addr)
-	select {
-	case err = <-served:
-	case <-ctx.Done():
-		patience, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		err = server.Shutdown(patience)
-	}
-	if e := app.Close(); err == nil {
-		err = e
-	}
-	return err
+	server := &http.Server{Handler: authenticate(mount(app)), ReadHeaderTimeout: 10 * time.Second}
+	fmt.Fprintf(out, "Flask: http://%[1]s/\n       http://%[1]s/shop/\nCtrl-C stops the server.\n", listener.Addr())
+	return site.Serve(ctx, server, listener, app, out)
 }

@@ -8,33 +8,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/seed-a2d07992/wsgi"
-	"github.com/seed-a2d07992/wsgi/embedded"
+	"github.com/seed-a2d07992/wsgi/examples/internal/flaskvenv"
 )
 
 //go:embed app/notebook.py static
 var files embed.FS
 
-//go:embed requirements.txt
-var requirements string
-
 // Start writes the application and the static files into dir and starts the
 // application. At the first start Flask is installed from PyPI into a virtual
 // environment in the user's cache folder.
 func Start(ctx context.Context, dir string, opts ...wsgi.Option) (*wsgi.App, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return nil, err
-	}
-	var packages []string
-	for line := range strings.Lines(requirements) {
-		if line = strings.TrimSpace(line); line != "" && line[0] != '#' {
-			packages = append(packages, line)
-		}
-	}
-	python, err := embedded.Venv(ctx, filepath.Join(cache, "go-wsgi-site-example"), packages...)
+	python, err := flaskvenv.Python(ctx)
 	if err != nil {
 		return nil, err
 	}
