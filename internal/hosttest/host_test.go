@@ -67,6 +67,9 @@ func runHost(t *testing.T, program string, env ...string) (stdout, stderr string
 	if home := os.Getenv("HOST_PYTHONHOME"); home != "" {
 		cmd.Env = append(cmd.Env, "PYTHONHOME="+home)
 	}
+	// Unbuffered, a line and its end are written apart, and those of interpreters
+	// that run in parallel get mixed.
+	cmd.Env = append(cmd.Env, "PYTHONUNBUFFERED=")
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
