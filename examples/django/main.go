@@ -17,6 +17,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
@@ -30,6 +31,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/seed-a2d07992/wsgi/examples/internal/serve"
 )
 
 // options are the command line's.
@@ -99,48 +102,37 @@ func run(ctx context.Context, opts options, out io.Writer) error {
 	}
 	defer listener.Close()
 	fmt.Fprintln(out, "Preparing Python and Django ...")
-	err = withSite(ctx, opts, func(s *site) error { return serve(ctx, s, opts, listener, out) })
+	err = withSite(ctx, opts, func(s *site) error { return runSite(ctx, s, opts, listener, out) })
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil // stopped before it served
 	}
 	return err
 }
 
-func serve(ctx context.Context, s *site, opts options, listener net.Listener, out io.Writer) (err error) {
+func runSite(ctx context.Context, s *site, opts options, listener net.Listener, out io.Writer) error {
+	scheme := "http"
+	var config *tls.Config
+	if opts.cert != "" {
+		pair, err := tls.LoadX509KeyPair(opts.cert, opts.key)
+		if err != nil {
+			return err
+		}
+		config = &tls.Config{Certificates: []tls.Certificate{pair}}
+		scheme = "https"
+	}
 	app, documents, err := s.start(ctx)
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: routes(app, documents, s.static(), opts.maxUpload), ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	scheme := "http"
-	if opts.cert != "" {
-		scheme = "https"
-		go func() { served <- server.ServeTLS(listener, opts.cert, opts.key) }()
-	} else {
-		go func() { served <- server.Serve(listener) }()
-	}
+	server := &http.Server{Handler: routes(app, documents, s.static(), opts.maxUpload), ReadHeaderTimeout: 10 * time.Second, TLSConfig: config}
 	fmt.Fprintf(out, `Django: %[1]s://%[2]s/
         %[1]s://%[2]s/admin/
 Go:     %[1]s://%[2]s/api/documents
         %[1]s://%[2]s/go/stats
 Ctrl-C stops the server.
 `, scheme, listener.Addr())
-
-	select {
-	case err = <-served:
-	case <-ctx.Done():
-		fmt.Fprintln(out, "Stopping ...")
-	}
-	// First the server, so that no more requests come, then the application,
-	// and Go's view of the database at the end: see openDocuments.
-	patience, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if err := errors.Join(err, server.Shutdown(patience), app.Shutdown(patience), documents.Close()); err != nil {
-		return err
-	}
-	fmt.Fprintln(out, "Stopped.")
-	return nil
+	// Go's view of the database goes last: see openDocuments.
+	return errors.Join(serve.UntilDone(ctx, server, listener, app, out), documents.Close())
 }
 
 // withSite prepares the site's Python, its source and its folder of data, and

@@ -12,7 +12,6 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -28,6 +27,7 @@ import (
 
 	"github.com/seed-a2d07992/wsgi"
 	"github.com/seed-a2d07992/wsgi/examples/internal/flaskvenv"
+	"github.com/seed-a2d07992/wsgi/examples/internal/serve"
 )
 
 // Each pattern by itself: naming the folder would leave out __init__.py.
@@ -68,29 +68,13 @@ func run(ctx context.Context, addr string, out io.Writer) error {
 		return err
 	}
 	server := &http.Server{Handler: routes(app), ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
 	fmt.Fprintf(out, `Flask: http://%[1]s/
        http://%[1]s/api/orders
 Go:    http://%[1]s/go
        http://%[1]s/go/stats
 Ctrl-C stops the server.
 `, listener.Addr())
-
-	select {
-	case err = <-served:
-	case <-ctx.Done():
-		fmt.Fprintln(out, "Stopping ...")
-	}
-	// First the server, so that no more requests come, then the application,
-	// which runs Python's exit handlers.
-	patience, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	if err := errors.Join(err, server.Shutdown(patience), app.Shutdown(patience)); err != nil {
-		return err
-	}
-	fmt.Fprintln(out, "Stopped.")
-	return nil
+	return serve.UntilDone(ctx, server, listener, app, out)
 }
 
 // start makes the virtual environment, if there is none yet, and starts the

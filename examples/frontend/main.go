@@ -26,6 +26,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/seed-a2d07992/wsgi/examples/internal/serve"
 	"github.com/seed-a2d07992/wsgi/examples/internal/site"
 )
 
@@ -65,7 +66,7 @@ func run(ctx context.Context, addr, cert, key string, out io.Writer) error {
 	}
 	server := newServer(site.Frontend(app, site.Static(dir)), pair)
 	fmt.Fprintf(out, "Flask: https://%s/\nCtrl-C stops the server.\n", listener.Addr())
-	return site.Serve(ctx, server, listener, app, out)
+	return serve.UntilDone(ctx, server, listener, app, out)
 }
 
 // newServer has the limits that a web server in front would have. Without them a

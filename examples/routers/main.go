@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/seed-a2d07992/wsgi"
+	"github.com/seed-a2d07992/wsgi/examples/internal/serve"
 	"github.com/seed-a2d07992/wsgi/examples/internal/site"
 )
 
@@ -64,5 +65,5 @@ func run(ctx context.Context, addr string, mount func(http.Handler) http.Handler
 	}
 	server := &http.Server{Handler: authenticate(mount(app)), ReadHeaderTimeout: 10 * time.Second}
 	fmt.Fprintf(out, "Flask: http://%[1]s/\n       http://%[1]s/shop/\nCtrl-C stops the server.\n", listener.Addr())
-	return site.Serve(ctx, server, listener, app, out)
+	return serve.UntilDone(ctx, server, listener, app, out)
 }

@@ -1,4 +1,5 @@
-package site
+// Package serve is how the servers of the examples run and end.
+package serve
 
 import (
 	"context"
@@ -12,11 +13,11 @@ import (
 	"github.com/seed-a2d07992/wsgi"
 )
 
-// Serve lets the server, which the application is mounted in, serve the listener until
-// ctx is done, by TLS where it has a configuration of that. Then it stops the
+// UntilDone lets the server, in which the application is mounted, serve the listener
+// until ctx is done, by TLS where it has a configuration of that. Then it stops the
 // server, so that no more requests come, and then the application, which runs
 // Python's exit handlers.
-func Serve(ctx context.Context, server *http.Server, listener net.Listener, app *wsgi.App, out io.Writer) error {
+func UntilDone(ctx context.Context, server *http.Server, listener net.Listener, app *wsgi.App, out io.Writer) error {
 	served := make(chan error, 1)
 	go func() {
 		if server.TLSConfig != nil {
