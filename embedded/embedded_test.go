@@ -172,9 +172,6 @@ func TestPythonKept(t *testing.T) {
 // TestPythonReplaced corrupts libpython without a change of its size and time
 // while a process runs from the folder.
 func TestPythonReplaced(t *testing.T) {
-	if raceEnabled {
-		t.Skip("unpacking takes ten times as long with the race detector; TestTreeRepair does the same to a small tree")
-	}
 	python, cache := unpacked(t)
 	running := exec.Command(python, "-I", "-c", `
 print("running", flush=True)

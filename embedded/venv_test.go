@@ -80,9 +80,6 @@ func evaluate(t *testing.T, python, module, expr string) string {
 // configured index.
 func TestVenvFromIndex(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes a package index: not with -short")
-	}
 	dir := filepath.Join(t.TempDir(), "venv")
 	python := venv(t, dir, "markupsafe==3.0.3")
 	if got, want := evaluate(t, python, "markupsafe._speedups", "markupsafe.escape('<')"), "&lt;"; got != want {

@@ -1,6 +1,0 @@
-//go:build !race
-
-package embedded
-
-// raceEnabled reports whether the race detector is on.
-const raceEnabled = false
