@@ -31,9 +31,7 @@ func init() {
 // refusal behind an error of its own, and although the module can be initialised
 // once in a process, as psycopg2.
 func TestAutoTakesMainWhereAModuleRefuses(t *testing.T) {
-	if !atLeast(t, 13) {
-		t.Skip("Auto has no choice before 3.13")
-	}
+	needOwnGIL(t)
 	dir, file := writeApp(t, `
 try:
     from once import WHOLE

@@ -128,9 +128,7 @@ func TestEveryFailureInARequestIsAnError(t *testing.T) {
 // TestFailuresInRequestsLeakNothing repeats the failures of each kind of request
 // on a debug build of Python, which counts its references.
 func TestFailuresInRequestsLeakNothing(t *testing.T) {
-	if !debugBuild() {
-		t.Skip("this Python doesn't count references: it is no debug build")
-	}
+	needDebugBuild(t)
 	s := servePlain(t, counted, one(1)...)
 	idle := func() {
 		eventually(t, "the requests to end", func() bool { return s.App.Stats().InFlight == 0 })

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/seed-a2d07992/wsgi"
+	"github.com/seed-a2d07992/wsgi/internal/testenv"
 )
 
 // patience is how long a test waits for what should happen at once. It is only
@@ -177,6 +178,15 @@ func atLeast(t testing.TB, minor int) bool {
 		t.Fatal(err)
 	}
 	return version[0] > 3 || version[1] >= minor
+}
+
+// needOwnGIL skips a test of what only comes with several interpreters at work
+// or with Auto's choice: Python has them since 3.13.
+func needOwnGIL(t testing.TB) {
+	t.Helper()
+	if !atLeast(t, 13) {
+		t.Skip("no interpreter has a GIL of its own before Python 3.13")
+	}
 }
 
 // pythonPath is the interpreter under test.
@@ -508,7 +518,7 @@ func residentBytes(t testing.TB) int64 {
 	t.Helper()
 	data, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		t.Skip("no /proc/self/statm on this system")
+		testenv.Missing(t, "what the process has in use is only known on Linux: %v", err)
 	}
 	pages, err := strconv.ParseInt(strings.Fields(string(data))[1], 10, 64)
 	if err != nil {

@@ -248,9 +248,7 @@ func TestDepartedClientsLeaveTheQueue(t *testing.T) {
 // TestIdleInterpreterTakesOver: no request waits behind a long one while
 // another interpreter has nothing to do.
 func TestIdleInterpreterTakesOver(t *testing.T) {
-	if !atLeast(t, 13) {
-		t.Skip("one interpreter is all that an application has before Python 3.13")
-	}
+	needOwnGIL(t)
 	s := serve(t, blocking, wsgi.WithIsolation(wsgi.OwnGIL), wsgi.WithInterpreters(2), wsgi.WithThreads(1))
 	b := newBarrier(t, s)
 	long := start(t.Context(), s, "/wait")
@@ -278,9 +276,7 @@ func TestIdleInterpreterTakesOver(t *testing.T) {
 // TestBusyInterpreterTakesOver: what an interpreter has at hand when it gets
 // stuck is done by another, even if that one never runs out of work.
 func TestBusyInterpreterTakesOver(t *testing.T) {
-	if !atLeast(t, 13) {
-		t.Skip("one interpreter is all that an application has before Python 3.13")
-	}
+	needOwnGIL(t)
 	busy := strings.Replace(blocking, `return [b"hello"]`, `return [b"hello" for i in range(100000)][:1]`, 1) // some milliseconds
 	s := servePlain(t, busy, wsgi.WithIsolation(wsgi.OwnGIL), wsgi.WithInterpreters(2), wsgi.WithThreads(1))
 	b := newBarrier(t, s)

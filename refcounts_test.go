@@ -24,6 +24,14 @@ var debugBuild = sync.OnceValue(func() bool {
 	return exec.Command(pythonPath(), "-c", "import sys; sys.gettotalrefcount()").Run() == nil
 })
 
+// needDebugBuild skips a test of counts of references where there are none.
+func needDebugBuild(t testing.TB) {
+	t.Helper()
+	if !debugBuild() {
+		t.Skip("this Python doesn't count references: it is no debug build")
+	}
+}
+
 const counted = `
 import gc, io, os, sys
 
@@ -389,9 +397,7 @@ func askRaw(s *server, raw string) (o outcome) {
 // of each, which makes over 10,000 in all, or as many of each as
 // WSGI_TEST_REQUESTS says.
 func TestRequestsLeakNoReferences(t *testing.T) {
-	if !debugBuild() {
-		t.Skip("this Python doesn't count references: it is no debug build")
-	}
+	needDebugBuild(t)
 	rounds := 130
 	if n, err := strconv.Atoi(os.Getenv("WSGI_TEST_REQUESTS")); err == nil {
 		rounds = n

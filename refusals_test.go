@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/seed-a2d07992/wsgi"
 )
@@ -31,14 +32,6 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"without" if faulthandler is None else b"with"]
 `
-
-// refusing skips a test where nothing refuses: before 3.13.
-func refusing(t *testing.T) {
-	t.Helper()
-	if !atLeast(t, 13) {
-		t.Skip("no interpreter has a GIL of its own before Python 3.13")
-	}
-}
 
 // expectRefusal fails the test unless there is exactly one warning, which names
 // the module, and says everything wanted.
@@ -64,7 +57,7 @@ func expectRefusal(t *testing.T, l *logs, extension string, says ...string) {
 // TestSwallowedRefusalIsLoggedOnce: the application catches the ImportError, in
 // each of its interpreters, at its start and again in each request.
 func TestSwallowedRefusalIsLoggedOnce(t *testing.T) {
-	refusing(t)
+	needOwnGIL(t)
 	for _, mode := range []wsgi.Isolation{wsgi.Auto, wsgi.OwnGIL} {
 		t.Run(mode.String(), func(t *testing.T) {
 			s := serve(t, skipsModule, wsgi.WithIsolation(mode), wsgi.WithInterpreters(3))
@@ -85,7 +78,7 @@ func TestSwallowedRefusalIsLoggedOnce(t *testing.T) {
 // TestLateRefusalIsLoggedOnce: the module is imported by requests, at once and
 // one after another, whether they catch the ImportError or fail.
 func TestLateRefusalIsLoggedOnce(t *testing.T) {
-	refusing(t)
+	needOwnGIL(t)
 	for name, source := range map[string]string{
 		"caught": "try:\n        import faulthandler\n    except ImportError:\n        pass",
 		"raised": "import faulthandler",
@@ -140,7 +133,7 @@ def application(environ, start_response):
 // TestRefusalOnSlowLogHoldsUpNoRequest: a log that takes its time over the warning
 // is nothing that other requests wait for.
 func TestRefusalOnSlowLogHoldsUpNoRequest(t *testing.T) {
-	refusing(t)
+	needOwnGIL(t)
 	log := stuckLog{reached: make(chan struct{}), release: make(chan struct{})}
 	s := serve(t, `
 def application(environ, start_response):
@@ -152,12 +145,18 @@ def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"done"]
 `, wsgi.WithInterpreters(1), wsgi.WithLogger(slog.New(log)))
+	release := sync.OnceFunc(func() { close(log.release) })
+	defer release()
 	s.expectBody(t, "/refused", "done")
-	<-log.reached
+	select {
+	case <-log.reached:
+	case <-time.After(patience):
+		t.Fatal("the refusal is not logged")
+	}
 	for range 3 {
 		s.expectBody(t, "/", "done")
 	}
-	close(log.release)
+	release()
 	shutdown(t, s.App)
 }
 
@@ -180,7 +179,7 @@ func (l stuckLog) Handle(_ context.Context, r slog.Record) error {
 // also where the application has made an error of its own of
 // the ImportError.
 func TestAutoSaysWhyItTookMain(t *testing.T) {
-	refusing(t)
+	needOwnGIL(t)
 	for name, source := range map[string]string{
 		"ImportError": "import faulthandler\n",
 		"its own":     "try:\n    import faulthandler\nexcept ImportError:\n    raise ValueError('no such driver') from None\n",
@@ -199,7 +198,7 @@ func TestAutoSaysWhyItTookMain(t *testing.T) {
 // TestForcedModeThatCannotServeIsAnError, which names the module and the modes
 // that would.
 func TestForcedModeThatCannotServeIsAnError(t *testing.T) {
-	refusing(t)
+	needOwnGIL(t)
 	_, file := writeApp(t, "import faulthandler\n"+hello)
 	_, err := load(t, file, "application", wsgi.WithIsolation(wsgi.OwnGIL))
 	var failed *wsgi.LoadError
@@ -220,7 +219,7 @@ func TestForcedModeThatCannotServeIsAnError(t *testing.T) {
 
 // TestAutoSaysWhatItTriedWhereMainFailsToo, in the error.
 func TestAutoSaysWhatItTriedWhereMainFailsToo(t *testing.T) {
-	refusing(t)
+	needOwnGIL(t)
 	_, file := writeApp(t, "import faulthandler\nraise ValueError('anyway')\n")
 	_, err := load(t, file, "application")
 	var failed *wsgi.LoadError
