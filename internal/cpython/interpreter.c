@@ -60,6 +60,8 @@ struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int thr
 	for (int i = 0; interpreter->workers != NULL && i < threads; i++) {
 		interpreter->workers[i].interpreter = interpreter;
 		interpreter->workers[i].number = i;
+		interpreter->workers[i].state_file = -1;
+		interpreter->workers[i].switches = -1;
 		pthread_cond_init(&interpreter->workers[i].wake, NULL);
 	}
 	interpreter->setting_count = settings->count;
@@ -76,6 +78,8 @@ struct wsgi_interpreter *wsgi_interpreter_new(int isolation, int number, int thr
 
 void wsgi_interpreter_free(struct wsgi_interpreter *interpreter)
 {
+	for (int i = 0; interpreter->workers != NULL && i < interpreter->thread_count; i++)
+		wsgi_worker_unwatch(&interpreter->workers[i]);
 	/* In the main interpreter an application may keep a request's objects for
 	 * ever: they still find their way here. */
 	if (LOAD(&interpreter->exchanges) != 0)
@@ -309,6 +313,7 @@ static void *run_first(void *argument)
 	struct wsgi_worker *worker = argument;
 	struct wsgi_interpreter *interpreter = worker->interpreter;
 	wsgi_worker_name(worker);
+	wsgi_worker_watch(worker);
 	pthread_mutex_lock(&wsgi_lifecycle);
 	char *error = interpreter->isolation == WSGI_ISOLATION_MAIN ? attach_main(worker)
 								    : create_subinterpreter(worker);

@@ -10,13 +10,15 @@ struct wsgi_worker {
 	struct wsgi_interpreter *interpreter;
 	pthread_t thread;
 	int number;
-	uint64_t taken_at;   /* when it took its request, in nanoseconds */
+	uint64_t taken_at;   /* atomic: when it took its request, in nanoseconds */
 	int rescues;         /* looks for what others are stuck with, this time */
 	uint64_t turn_began; /* since when it has not slept or yielded */
 	int running;         /* thread was created and not yet joined */
+	long switches;       /* how often its thread has slept, or -1 where that isn't known */
+	int state_file;      /* where the kernel tells what it is at, or -1 */
 	PyThreadState *state;
 	pthread_cond_t wake;
-	int idle;                      /* guarded by the interpreter's lock */
+	int idle; /* guarded by the interpreter's lock; also atomic, for a look without */
 	struct wsgi_worker *next_idle; /* idle workers, the latest first */
 };
 
@@ -71,6 +73,9 @@ struct wsgi_interpreter {
 	uint64_t taken_at;         /* atomic: when a worker last took a request */
 	uint64_t spin;             /* atomic: how long a worker looks before it sleeps */
 	uint64_t longest_spin;     /* nanoseconds, as all these times */
+	uint32_t latest;           /* atomic: the number of the worker that took it */
+	uint32_t computing;        /* atomic: how often a worker ran when looked at, of 1024 */
+	uint64_t looked_at;        /* atomic: when that was */
 
 	uint32_t exchanges; /* atomic: exchange objects alive, which point here */
 
@@ -97,6 +102,25 @@ void wsgi_objects_release(struct wsgi_interpreter *interpreter);
 /* wsgi_exception_text takes the current exception and returns it as text, with
  * its traceback; the caller frees it. It never fails with another exception. */
 char *wsgi_exception_text(struct wsgi_interpreter *interpreter);
+
+/* ---- contention.c ------------------------------------------------------- */
+
+/* wsgi_worker_watch lets others see what the calling thread, a worker's, is at.
+ * wsgi_worker_unwatch ends that, for good, when nobody looks any more. */
+void wsgi_worker_watch(struct wsgi_worker *worker);
+void wsgi_worker_unwatch(struct wsgi_worker *worker);
+/* wsgi_interpreter_computes reports whether one of the workers runs, or waits for
+ * a processor to run on: then the others could but wait for its GIL. It says what
+ * it has seen a moment ago, or where they mostly wait for something else, of late. */
+int wsgi_interpreter_computes(struct wsgi_interpreter *interpreter, uint64_t now);
+/* wsgi_interpreter_is_contended reports whether that has been so most of the time,
+ * so that two workers would do no more than one. */
+int wsgi_interpreter_is_contended(struct wsgi_interpreter *interpreter);
+
+/* wsgi_worker_was_interrupted reports whether the calling worker has slept since
+ * the last call, without leaving its request: it waited for the GIL, or for
+ * something else. */
+int wsgi_worker_was_interrupted(struct wsgi_worker *worker);
 
 /* ---- exchange.c -------------------------------------------------------- */
 

@@ -15,6 +15,9 @@ enum {
 	/* Workers of which none has taken a request for that long are busy with
 	 * long ones, or wait for something: nanoseconds. */
 	STALL = 100000,
+	/* One that computes for that long gets company: from CPython's switch interval
+	 * on, another worker that is ready takes the GIL from it. */
+	LONG = 5000000,
 	/* What is too short to look for a request in: less than falling asleep takes. */
 	SHORTEST_SPIN = 4000,
 	/* An interpreter whose workers have taken none for that long is stuck, and
@@ -78,7 +81,7 @@ static int idle_pop(struct wsgi_interpreter *interpreter)
 		return 0;
 	interpreter->idle = worker->next_idle;
 	ADD(&interpreter->gauges.idle, -1);
-	worker->idle = 0;
+	STORE(&worker->idle, 0);
 	pthread_cond_signal(&worker->wake);
 	return 1;
 }
@@ -86,7 +89,7 @@ static int idle_pop(struct wsgi_interpreter *interpreter)
 static void idle_push(struct wsgi_worker *worker)
 {
 	struct wsgi_interpreter *interpreter = worker->interpreter;
-	worker->idle = 1;
+	STORE(&worker->idle, 1);
 	worker->next_idle = interpreter->idle;
 	interpreter->idle = worker;
 	ADD(&interpreter->gauges.idle, 1);
@@ -99,22 +102,30 @@ static void idle_remove(struct wsgi_worker *worker)
 		link = &(*link)->next_idle;
 	*link = worker->next_idle;
 	ADD(&worker->interpreter->gauges.idle, -1);
-	worker->idle = 0;
+	STORE(&worker->idle, 0);
 }
 
 /* ---- What Go calls ------------------------------------------------------ */
 
-/* wake_peer wakes a worker that idles elsewhere and may start what waits here. */
-static int wake_peer(struct wsgi_interpreter *interpreter)
+/* wake_own wakes a worker of the interpreter's own. */
+static int wake_own(struct wsgi_interpreter *interpreter)
+{
+	pthread_mutex_lock(&interpreter->lock);
+	int woken = idle_pop(interpreter);
+	pthread_mutex_unlock(&interpreter->lock);
+	return woken;
+}
+
+/* wake_peer wakes a worker that idles elsewhere and may start what waits here;
+ * with unused set, only where all of them idle. */
+static int wake_peer(struct wsgi_interpreter *interpreter, int unused)
 {
 	int woken = 0;
 	for (size_t i = 0; !woken && i < interpreter->peer_count; i++) {
 		struct wsgi_interpreter *peer = interpreter->peers[i];
-		if (LOAD(&peer->gauges.idle) == 0)
-			continue;
-		pthread_mutex_lock(&peer->lock);
-		woken = idle_pop(peer);
-		pthread_mutex_unlock(&peer->lock);
+		uint32_t idle = LOAD(&peer->gauges.idle);
+		if (idle != 0 && (!unused || idle == (uint32_t)peer->thread_count))
+			woken = wake_own(peer);
 	}
 	return woken;
 }
@@ -127,14 +138,26 @@ static int somebody_idles(struct wsgi_interpreter *interpreter)
 	return idle;
 }
 
-/* is_stalled reports whether no worker is about to take the next request. Those
- * that are awake look at the queue before they sleep. */
-static int is_stalled(struct wsgi_interpreter *interpreter)
+/* wake_for wakes somebody for what waits here, unless a worker is about to take
+ * it: those that are awake look at the queue before they sleep. */
+static int wake_for(struct wsgi_interpreter *interpreter)
 {
-	if (LOAD(&interpreter->gauges.idle) == (uint32_t)interpreter->thread_count)
-		return 1;
-	return LOAD(&interpreter->gauges.spinning) == 0 &&
-	       now() - LOAD(&interpreter->taken_at) > STALL;
+	uint32_t idle = LOAD(&interpreter->gauges.idle);
+	if (idle != (uint32_t)interpreter->thread_count) {
+		uint64_t time = now(), since = time - LOAD(&interpreter->taken_at);
+		if (LOAD(&interpreter->gauges.spinning) != 0 || since <= STALL)
+			return 0;
+		if (since <= LONG && wsgi_interpreter_computes(interpreter, time))
+			return wake_peer(interpreter, 1);
+	}
+	return (idle != 0 && wake_own(interpreter)) || wake_peer(interpreter, 0);
+}
+
+/* needs_guard reports whether a queued request may have to wait for a worker that
+ * gets stuck, while another one sleeps or is about to. */
+static int needs_guard(struct wsgi_interpreter *interpreter)
+{
+	return wsgi_interpreter_is_contended(interpreter) || somebody_idles(interpreter);
 }
 
 int wsgi_request_submit(struct wsgi_request *request, struct wsgi_interpreter *interpreter,
@@ -147,25 +170,24 @@ int wsgi_request_submit(struct wsgi_request *request, struct wsgi_interpreter *i
 		pthread_mutex_unlock(&interpreter->lock);
 		return WSGI_SUBMIT_STOPPING;
 	}
+	int only = interpreter->queue_head == NULL;
 	queue_push(interpreter, request);
-	int stalled = is_stalled(interpreter);
-	int woken = stalled && idle_pop(interpreter);
 	pthread_mutex_unlock(&interpreter->lock);
-	if (woken || (stalled && wake_peer(interpreter)) || !somebody_idles(interpreter))
+	/* One that looks for a request finds this one, and no other. */
+	if (only && LOAD(&interpreter->gauges.spinning) != 0)
 		return 0;
-	return WSGI_SUBMIT_LEFT;
+	int woken = wake_for(interpreter);
+	if (woken && !wsgi_interpreter_is_contended(interpreter))
+		return 0;
+	return needs_guard(interpreter) ? WSGI_SUBMIT_LEFT : 0;
 }
 
 int wsgi_interpreter_nudge(struct wsgi_interpreter *interpreter)
 {
-	pthread_mutex_lock(&interpreter->lock);
-	int stalled = interpreter->queue_head != NULL && is_stalled(interpreter);
-	int woken = stalled && idle_pop(interpreter);
-	pthread_mutex_unlock(&interpreter->lock);
-	if (stalled && !woken)
-		wake_peer(interpreter);
+	if (LOAD(&interpreter->gauges.queued) != 0)
+		wake_for(interpreter);
 	/* One may have been woken for many, and be stuck in the first of them. */
-	return LOAD(&interpreter->gauges.queued) != 0 && somebody_idles(interpreter);
+	return LOAD(&interpreter->gauges.queued) != 0 && needs_guard(interpreter);
 }
 
 int wsgi_request_withdraw(struct wsgi_request *request)
@@ -229,31 +251,43 @@ static int peers_have_work(struct wsgi_interpreter *interpreter)
 	return 0;
 }
 
+/* look takes a request, of a peer's where there is none here, or makes the worker
+ * an idle one. The interpreter's lock is held, but let go of meanwhile. */
+static struct wsgi_request *look(struct wsgi_worker *worker)
+{
+	struct wsgi_interpreter *interpreter = worker->interpreter;
+	struct wsgi_request *request = queue_pop(interpreter);
+	if (request != NULL || interpreter->stopping)
+		return request;
+	/* Idle first and then a last look at the others: a request queued in
+	 * between finds this worker idle and wakes it. */
+	idle_push(worker);
+	pthread_mutex_unlock(&interpreter->lock);
+	if (peers_have_work(interpreter))
+		request = steal(interpreter);
+	pthread_mutex_lock(&interpreter->lock);
+	if (request != NULL) {
+		if (worker->idle)
+			idle_remove(worker);
+		else if (interpreter->queue_head != NULL)
+			idle_pop(interpreter); /* hand on the wake-up */
+	}
+	return request;
+}
+
 /* wait_request sleeps until there is a request, or returns NULL when the
- * interpreter stops. No GIL may be held. */
-static struct wsgi_request *wait_request(struct wsgi_worker *worker)
+ * interpreter stops. No GIL may be held. One that has retired is idle already. */
+static struct wsgi_request *wait_request(struct wsgi_worker *worker, int retired)
 {
 	struct wsgi_interpreter *interpreter = worker->interpreter;
 	struct wsgi_request *request = NULL;
 	pthread_mutex_lock(&interpreter->lock);
 	for (;;) {
-		request = queue_pop(interpreter);
-		if (request != NULL || interpreter->stopping)
+		if (!retired)
+			request = look(worker);
+		if (request != NULL || (interpreter->stopping && interpreter->queue_head == NULL))
 			break;
-		/* Idle first and then a last look at the others: a request queued in
-		 * between finds this worker idle and wakes it. */
-		idle_push(worker);
-		pthread_mutex_unlock(&interpreter->lock);
-		if (peers_have_work(interpreter))
-			request = steal(interpreter);
-		pthread_mutex_lock(&interpreter->lock);
-		if (request != NULL) {
-			if (worker->idle)
-				idle_remove(worker);
-			else if (interpreter->queue_head != NULL)
-				idle_pop(interpreter); /* hand on the wake-up */
-			break;
-		}
+		retired = 0;
 		uint64_t asleep = now();
 		while (worker->idle)
 			pthread_cond_wait(&worker->wake, &interpreter->lock);
@@ -270,6 +304,28 @@ static struct wsgi_request *wait_request(struct wsgi_worker *worker)
 	}
 	pthread_mutex_unlock(&interpreter->lock);
 	return request;
+}
+
+/* retire makes a worker an idle one although there is work: one that computes and
+ * has lost the GIL to another worker on the way, which can do the work as soon. It
+ * returns 1 then. The GIL is held, so no two retire for each other. */
+static int retire(struct wsgi_worker *worker)
+{
+	struct wsgi_interpreter *interpreter = worker->interpreter;
+	int others = interpreter->thread_count - 1 - (int)LOAD(&interpreter->gauges.idle);
+	if (others <= 0 || !wsgi_interpreter_is_contended(interpreter) ||
+	    !wsgi_worker_was_interrupted(worker) || pthread_mutex_trylock(&interpreter->lock) != 0)
+		return 0;
+	uint64_t time = now();
+	int found = 0;
+	for (int i = 0; i < interpreter->thread_count && !found; i++) {
+		struct wsgi_worker *other = &interpreter->workers[i];
+		found = other != worker && !other->idle && time - LOAD(&other->taken_at) < STUCK;
+	}
+	if (found && !interpreter->stopping)
+		idle_push(worker);
+	pthread_mutex_unlock(&interpreter->lock);
+	return worker->idle;
 }
 
 /* spin waits for a request without sleeping, and so without a wake-up, for as
@@ -297,21 +353,26 @@ static void spin(struct wsgi_interpreter *interpreter)
  * stays: whoever waits for that takes it by CPython's own rules. */
 static void take_turns(struct wsgi_worker *worker, int slept)
 {
-	worker->taken_at = now();
-	if (!slept && worker->taken_at - worker->turn_began > TURN) {
+	uint64_t time = now();
+	if (!slept && time - worker->turn_began > TURN) {
 		sched_yield();
-		worker->turn_began = worker->taken_at = now();
+		worker->turn_began = time = now();
 	} else if (slept) {
-		worker->turn_began = worker->taken_at;
+		worker->turn_began = time;
 	}
-	STORE(&worker->interpreter->taken_at, worker->taken_at);
+	STORE(&worker->taken_at, time);
+	STORE(&worker->interpreter->taken_at, time);
+	STORE(&worker->interpreter->latest, (uint32_t)worker->number);
 }
 
 struct wsgi_request *wsgi_queue_next(struct wsgi_worker *worker)
 {
 	struct wsgi_interpreter *interpreter = worker->interpreter;
-	struct wsgi_request *request = rescue(worker);
-	if (request == NULL && LOAD(&interpreter->gauges.queued) != 0 &&
+	struct wsgi_request *request = NULL;
+	int retired = retire(worker);
+	if (!retired)
+		request = rescue(worker);
+	if (!retired && request == NULL && LOAD(&interpreter->gauges.queued) != 0 &&
 	    pthread_mutex_trylock(&interpreter->lock) == 0) {
 		request = queue_pop(interpreter);
 		pthread_mutex_unlock(&interpreter->lock);
@@ -319,9 +380,11 @@ struct wsgi_request *wsgi_queue_next(struct wsgi_worker *worker)
 	int sleep = request == NULL;
 	if (sleep) {
 		py.PyEval_SaveThread();
-		spin(interpreter);
-		request = wait_request(worker);
+		if (!retired)
+			spin(interpreter);
+		request = wait_request(worker, retired);
 		py.PyEval_RestoreThread(worker->state);
+		worker->switches = -1;
 	}
 	take_turns(worker, sleep);
 	return request;

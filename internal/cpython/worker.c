@@ -60,6 +60,7 @@ static void *run_worker(void *argument)
 	struct wsgi_worker *worker = argument;
 	struct wsgi_interpreter *interpreter = worker->interpreter;
 	wsgi_worker_name(worker);
+	wsgi_worker_watch(worker);
 	worker->state = py.PyThreadState_New(interpreter->state);
 	pthread_mutex_lock(&interpreter->lock);
 	interpreter->starting_workers--;
