@@ -176,7 +176,7 @@ bench-quick: bench-packages
 
 .PHONY: bench-sizing
 bench-sizing:
-	cd bench && WSGI_PYTHON="$(EMBEDDED_PYTHON)" go run ./sizing
+	WSGI_PYTHON="$(EMBEDDED_PYTHON)" go -C bench run ./sizing
 
 .PHONY: bench-packages
 bench-packages: .build/venv-bench/made .build/venv-bench-system/made
