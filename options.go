@@ -111,7 +111,7 @@ func WithInterpreters(n int) Option {
 // WithThreads sets how many worker threads each interpreter has, from 1 to
 // 1024: how many requests of one interpreter may wait for a database at the
 // same time. With 1, wsgi.multithread is False and the application need not be
-// thread-safe. The default is 4 under OwnGIL, and otherwise 4 for each of
+// thread-safe. The default is 8 under OwnGIL, and otherwise 4 for each of
 // GOMAXPROCS, but 8 at least.
 func WithThreads(n int) Option {
 	return func(c *config) error {

@@ -155,7 +155,7 @@ func (c *Config) size(mode Isolation) (interpreters, threads int) {
 			interpreters = runtime.GOMAXPROCS(0)
 		}
 		if threads == 0 {
-			threads = 4
+			threads = 8
 		}
 	}
 	if threads == 0 {

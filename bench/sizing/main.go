@@ -78,10 +78,10 @@ func run(dir string) error {
 	cores := runtime.GOMAXPROCS(0)
 	fmt.Printf("%s, %d cores\n", time.Now().Format("2 January 2006"), cores)
 	var own, main []size
-	for _, threads := range []int{4, 1, 2, 8, 16} { // the default comes first
+	for _, threads := range []int{8, 1, 2, 4, 16} { // the default comes first
 		own = append(own, size{cores, threads})
 	}
-	own = append(own, size{1, 1}, size{1, 4}, size{2 * cores, 4})
+	own = append(own, size{1, 1}, size{1, 8}, size{2 * cores, 8})
 	for _, threads := range []int{max(8, 4*cores), 4, 16, 32} {
 		main = append(main, size{1, threads})
 	}
