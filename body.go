@@ -17,9 +17,10 @@ import (
 
 const (
 	// ringSize is how far a streamed body is read ahead of the application. With
-	// half of it, the two wait for each other more often than they must, and a
-	// large upload takes a third longer.
-	ringSize = 512 << 10
+	// half of it, the two wait for each other more often than they must: 1 GiB took
+	// 1.18 times as long, and twice that with a quarter. With twice as much it took
+	// 0.91 times as long, but that is memory for each upload.
+	ringSize = 1 << 20
 
 	// drainTime is how long net/http may take, after an answer that did not
 	// need the whole body, to read more of it: a connection that is closed with

@@ -142,7 +142,7 @@ func WithQueue(n int) Option {
 // before a worker is taken, so that a slow client occupies none. Larger
 // bodies, those of unknown length, and those that the client holds back until
 // it is told to go on (Expect: 100-continue) are streamed to the application
-// while it reads, up to 512 KiB ahead of it. The default is DefaultBodyBuffer;
+// while it reads, up to 1 MiB ahead of it. The default is DefaultBodyBuffer;
 // 0 streams all bodies; the limit is 64 MiB.
 func WithBodyBuffer(bytes int) Option {
 	return func(c *config) error {
