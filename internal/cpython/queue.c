@@ -16,8 +16,10 @@ enum {
 	 * long ones, or wait for something: nanoseconds. */
 	STALL = 100000,
 	/* One that computes for that long gets company: from CPython's switch interval
-	 * on, another worker that is ready takes the GIL from it. */
+	 * on, another worker that is ready takes the GIL from it. Where requests take
+	 * milliseconds as a rule that is not long, but so many times as long is. */
 	LONG = 5000000,
+	LONG_TIMES = 4,
 	/* What is too short to look for a request in: less than falling asleep takes. */
 	SHORTEST_SPIN = 4000,
 	/* An interpreter whose workers have taken none for that long is stuck, and
@@ -138,6 +140,15 @@ static int somebody_idles(struct wsgi_interpreter *interpreter)
 	return idle;
 }
 
+/* long_time is how long a request has to take to be a long one. */
+static uint64_t long_time(struct wsgi_interpreter *interpreter)
+{
+	uint64_t time = (uint64_t)LOAD(&interpreter->gauges.service) * LONG_TIMES;
+	if (time < LONG)
+		return LONG;
+	return time < STUCK ? time : STUCK;
+}
+
 /* wake_for wakes somebody for what waits here, unless a worker is about to take
  * it: those that are awake look at the queue before they sleep. */
 static int wake_for(struct wsgi_interpreter *interpreter)
@@ -147,7 +158,7 @@ static int wake_for(struct wsgi_interpreter *interpreter)
 		uint64_t time = now(), since = time - LOAD(&interpreter->taken_at);
 		if (LOAD(&interpreter->gauges.spinning) != 0 || since <= STALL)
 			return 0;
-		if (since <= LONG && wsgi_interpreter_computes(interpreter, time))
+		if (since <= long_time(interpreter) && wsgi_interpreter_computes(interpreter, time))
 			return wake_peer(interpreter, 1);
 	}
 	return (idle != 0 && wake_own(interpreter)) || wake_peer(interpreter, 0);
