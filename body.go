@@ -18,8 +18,8 @@ import (
 const (
 	// ringSize is how far a streamed body is read ahead of the application. With
 	// half of it, the two wait for each other more often than they must: 1 GiB took
-	// 1.18 times as long, and twice that with a quarter. With twice as much it took
-	// 0.91 times as long, but that is memory for each upload.
+	// 1.18 times as long, and with a quarter some twice as long. With twice as much it
+	// took 0.91 times as long, but that is memory for each upload.
 	ringSize = 1 << 20
 
 	// drainTime is how long net/http may take, after an answer that did not

@@ -46,14 +46,6 @@ func compute(t *testing.T, s *server, clients, each int) {
 	within(t, "requests that compute", group.Wait)
 }
 
-func oneInterpreter(mode wsgi.Isolation, threads int) []wsgi.Option {
-	options := []wsgi.Option{wsgi.WithIsolation(mode), wsgi.WithThreads(threads)}
-	if mode == wsgi.OwnGIL {
-		options = append(options, wsgi.WithInterpreters(1))
-	}
-	return options
-}
-
 // TestComputingRequestsRunOneByOne: threads that compute have one GIL, so that no
 // good comes of beginning a request in the middle of another.
 func TestComputingRequestsRunOneByOne(t *testing.T) {
@@ -65,7 +57,8 @@ func TestComputingRequestsRunOneByOne(t *testing.T) {
 		if _, err := fmt.Sscan(body, &alone, &beside); err != nil || alone+beside != 16*200 {
 			t.Fatalf("counts %q: %v", body, err)
 		}
-		// One that the kernel interrupts for long may get company. Taking turns, it is half of them.
+		// One that the kernel interrupts for long may get company. Were they to take
+		// turns, it would be half of them.
 		t.Logf("%d requests began alone, %d in the middle of another", alone, beside)
 		if beside > (alone+beside)/5 {
 			t.Errorf("%d requests began alone, %d in the middle of another", alone, beside)

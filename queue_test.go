@@ -383,17 +383,22 @@ def application(environ, start_response):
 	}
 }
 
+// oneInterpreter is the options for one interpreter of each mode.
+func oneInterpreter(mode wsgi.Isolation, threads int) []wsgi.Option {
+	options := []wsgi.Option{wsgi.WithIsolation(mode), wsgi.WithThreads(threads)}
+	if mode == wsgi.OwnGIL {
+		options = append(options, wsgi.WithInterpreters(1))
+	}
+	return options
+}
+
 // TestShortRequestsPassALongOne sends short requests together with one that
 // blocks, after many short ones: they are left to the worker that is awake, which
 // may turn out to be the one that is stuck.
 func TestShortRequestsPassALongOne(t *testing.T) {
 	isolations(t, func(t *testing.T, mode wsgi.Isolation) {
 		const rounds, together = 20, 8
-		options := []wsgi.Option{wsgi.WithIsolation(mode), wsgi.WithThreads(rounds + 1)}
-		if mode == wsgi.OwnGIL {
-			options = append(options, wsgi.WithInterpreters(1))
-		}
-		s := servePlain(t, blocking, options...)
+		s := servePlain(t, blocking, oneInterpreter(mode, rounds+1)...)
 		b := newBarrier(t, s)
 		var stuck sync.WaitGroup
 		for round := range rounds {

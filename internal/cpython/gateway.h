@@ -161,10 +161,10 @@ enum { WSGI_SUBMIT_LEFT = 1, WSGI_SUBMIT_NO_MEMORY = -1, WSGI_SUBMIT_STOPPING = 
 
 /* wsgi_request_submit copies the environ and queues the request on an
  * interpreter: 0, or one of the negative values above where it has queued
- * nothing. WSGI_SUBMIT_LEFT tells that it has woken nobody, since a worker that
- * is awake is likely to take the request before one that is not could: somebody
- * has to call wsgi_interpreter_nudge after a while, lest that worker be stuck in
- * a long request. */
+ * nothing. WSGI_SUBMIT_LEFT tells that the request is left to a worker that is
+ * awake, as that is likely to take it before one that is not could, or to one that
+ * others may leave it to: somebody has to call wsgi_interpreter_nudge after a while,
+ * lest that worker be stuck in a long request. */
 int wsgi_request_submit(struct wsgi_request *request, struct wsgi_interpreter *interpreter,
 			const void *environ, size_t environ_size);
 /* wsgi_interpreter_nudge wakes an idle worker, a peer's at need, if there are

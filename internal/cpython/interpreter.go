@@ -97,8 +97,8 @@ func (it *Interpreter) Free() {
 }
 
 // Submit queues a request whose environ is packed as pool.Environ packs it. Where
-// left is true no worker was woken, since one that is awake should take the
-// request sooner; then Nudge is to be called after a while.
+// left is true the request depends on one worker that is awake and should take it
+// soon; then Nudge is to be called after a while.
 func (it *Interpreter) Submit(r *Request, environ []byte) (left bool, err error) {
 	switch C.wsgi_request_submit(r.c, it.c, unsafe.Pointer(unsafe.SliceData(environ)), C.size_t(len(environ))) {
 	case 0:

@@ -336,7 +336,7 @@ static int retire(struct wsgi_worker *worker)
 	if (found && !interpreter->stopping)
 		idle_push(worker);
 	pthread_mutex_unlock(&interpreter->lock);
-	return worker->idle;
+	return LOAD(&worker->idle);
 }
 
 /* spin waits for a request without sleeping, and so without a wake-up, for as
