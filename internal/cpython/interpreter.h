@@ -10,12 +10,14 @@ struct wsgi_worker {
 	struct wsgi_interpreter *interpreter;
 	pthread_t thread;
 	int number;
-	uint64_t taken_at;   /* atomic: when it took its request, in nanoseconds */
-	int rescues;         /* looks for what others are stuck with, this time */
-	uint64_t turn_began; /* since when it has not slept or yielded */
-	int running;         /* thread was created and not yet joined */
-	long switches;       /* how often its thread has slept, or -1 where that isn't known */
-	int state_file;      /* where the kernel tells what it is at, or -1 */
+	uint64_t taken_at;      /* atomic: when it took its request, in nanoseconds */
+	int rescues;            /* looks for what others are stuck with, this time */
+	uint64_t turn_began;    /* since when it has not slept or yielded */
+	int running;            /* thread was created and not yet joined */
+	uint32_t long_requests; /* how many were long, of late, of 1024 */
+	uint64_t slice;         /* the time slice that its thread has asked for, or 0 */
+	long switches;          /* how often its thread has slept, or -1 where that isn't known */
+	int state_file;         /* where the kernel tells what it is at, or -1 */
 	PyThreadState *state;
 	pthread_cond_t wake;
 	int idle; /* guarded by the interpreter's lock; also atomic, for a look without */
@@ -121,6 +123,11 @@ int wsgi_interpreter_is_contended(struct wsgi_interpreter *interpreter);
  * the last call, without leaving its request: it waited for the GIL, or for
  * something else. */
 int wsgi_worker_was_interrupted(struct wsgi_worker *worker);
+
+/* ---- slice.c ------------------------------------------------------------ */
+
+/* wsgi_worker_took takes note that the calling worker's request took so long. */
+void wsgi_worker_took(struct wsgi_worker *worker, uint64_t nanoseconds);
 
 /* ---- exchange.c -------------------------------------------------------- */
 

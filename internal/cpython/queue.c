@@ -406,6 +406,7 @@ void wsgi_queue_done(struct wsgi_worker *worker)
 	/* A moving mean, of which workers may overwrite each other's part. */
 	uint32_t *service = &worker->interpreter->gauges.service;
 	uint64_t took = now() - worker->taken_at, mean = LOAD(service);
+	wsgi_worker_took(worker, took);
 	if (took > LONGEST_SERVICE)
 		took = LONGEST_SERVICE;
 	STORE(service, (uint32_t)(mean - mean / 8 + took / 8));

@@ -7,46 +7,16 @@
 #define _GNU_SOURCE /* pthread_setname_np */
 #endif
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __linux__
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 #include "queue.h"
 #include "worker.h"
 
-enum { SLICE = 500000 /* nanoseconds */ };
-
-/* shorten_slice asks Linux (6.12 and later; older ones take no notice) for a
- * shorter time slice than its usual 3 ms. It does not change the thread's share
- * of the processor, only how much of it is given up by yielding. It is no harm
- * where it is refused. */
-static void shorten_slice(void)
-{
-#if defined(__linux__) && defined(SYS_sched_setattr)
-	struct { /* the kernel's first version of struct sched_attr */
-		uint32_t size, policy;
-		uint64_t flags;
-		int32_t nice;
-		uint32_t priority;
-		uint64_t runtime, deadline, period;
-	} attributes = {.size = sizeof attributes};
-	if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0 ||
-	    attributes.policy != SCHED_OTHER)
-		return;
-	attributes.runtime = SLICE;
-	syscall(SYS_sched_setattr, 0, &attributes, 0);
-#endif
-}
-
 void wsgi_worker_serve(struct wsgi_worker *worker)
 {
 	struct wsgi_request *request;
-	shorten_slice();
 	while ((request = wsgi_queue_next(worker)) != NULL) {
 		wsgi_exchange_run(worker->interpreter, request);
 		wsgi_queue_done(worker);
