@@ -21,7 +21,7 @@ const (
 
 	// coalesceTime is how long the collector sleeps where there is more work at
 	// hand than can be done meanwhile.
-	coalesceTime = time.Millisecond
+	coalesceTime = 250 * time.Microsecond
 )
 
 // A callList is a list of calls in the order in which they came.
