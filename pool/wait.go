@@ -63,11 +63,13 @@ func (c *Call) poll() bool {
 		if p.completions.Pending() {
 			p.completions.Drain(p.deliver)
 		}
-		found = len(c.wake) > 0
+		// Whose end is near is written in one go with it.
+		found = len(c.wake) > 0 && (c.over.Load() || !c.request.NearEnd())
 		if !found && time.Now().After(end) {
 			break
 		}
 	}
+	found = len(c.wake) > 0
 	if found {
 		p.politeness.Store(0)
 	} else {

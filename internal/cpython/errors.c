@@ -51,7 +51,7 @@ void wsgi_errors_flush(struct wsgi_exchange *exchange)
 		size--;
 	if (size > 0) {
 		wsgi_log(exchange->request, WSGI_LOG_APPLICATION, exchange->log.data, size);
-		wsgi_request_post(exchange->request);
+		wsgi_request_post(exchange->request, 0);
 	}
 	exchange->log.size = 0;
 }

@@ -246,19 +246,16 @@ static int respond(struct wsgi_exchange *exchange, PyObject *self)
 	return exchange->head_sent ? WSGI_OUTCOME_TRUNCATED : WSGI_OUTCOME_FAILED;
 }
 
-void wsgi_exchange_run(struct wsgi_interpreter *interpreter, struct wsgi_request *request)
+int wsgi_exchange_run(struct wsgi_interpreter *interpreter, struct wsgi_request *request)
 {
 	static const char no_memory[] = "the request can't be started: out of memory";
-	if (wsgi_request_is_gone(request)) {
-		wsgi_request_finish(request, WSGI_OUTCOME_GONE); /* nobody waits for it */
-		return;
-	}
+	if (wsgi_request_is_gone(request))
+		return WSGI_OUTCOME_GONE; /* nobody waits for it */
 	PyObject *self = exchange_new(interpreter, request);
 	if (self == NULL) {
 		py.PyErr_Clear();
 		wsgi_log(request, WSGI_LOG_ERROR, no_memory, sizeof no_memory - 1);
-		wsgi_request_finish(request, WSGI_OUTCOME_FAILED);
-		return;
+		return WSGI_OUTCOME_FAILED;
 	}
 	struct wsgi_exchange *exchange = wsgi_exchange_of(self);
 	int outcome = respond(exchange, self);
@@ -271,5 +268,5 @@ void wsgi_exchange_run(struct wsgi_interpreter *interpreter, struct wsgi_request
 	}
 	exchange->request = NULL; /* whatever the application has kept of it is dead */
 	py.Py_DecRef(self);
-	wsgi_request_finish(request, outcome);
+	return outcome;
 }

@@ -113,6 +113,7 @@ struct wsgi_request {
 	uint64_t output_produced;         /* atomic, set by C: bytes of the records added */
 	uint32_t output_waiting; /* atomic: how many wait until half of the limit is free */
 	uint32_t gone;           /* atomic, set by Go: the client left */
+	uint32_t near_end; /* atomic, set by C: all of the body is there, the end is to follow */
 
 	/* The streamed body: a ring that Go fills and the application empties. */
 	char *ring;
@@ -125,6 +126,8 @@ struct wsgi_request {
 	uint32_t reader_waiting; /* atomic, set by Go: its reader waits for room in the ring */
 
 	/* The C side's own. */
+	uint8_t guarded;      /* Go is sure to look, a while after it was taken */
+	uint64_t quiet_until; /* when that may be: until then it need not be woken */
 	struct wsgi_request *next_queued, *previous_queued;
 	struct wsgi_interpreter *queued_on; /* guarded by that interpreter's lock */
 	pthread_mutex_t lock;               /* guards the producer's end of the output */
@@ -161,10 +164,11 @@ enum { WSGI_SUBMIT_LEFT = 1, WSGI_SUBMIT_NO_MEMORY = -1, WSGI_SUBMIT_STOPPING = 
 
 /* wsgi_request_submit copies the environ and queues the request on an
  * interpreter: 0, or one of the negative values above where it has queued
- * nothing. WSGI_SUBMIT_LEFT tells that the request is left to a worker that is
- * awake, as that is likely to take it before one that is not could, or to one that
- * others may leave it to: somebody has to call wsgi_interpreter_nudge after a while,
- * lest that worker be stuck in a long request. */
+ * nothing. WSGI_SUBMIT_LEFT tells that somebody has to look after a while, and
+ * again a while after the queue was last seen with a request in it: for what was
+ * posted, since workers whose requests are short may not have woken Go for it, and by
+ * wsgi_interpreter_nudge for requests that were left to a worker that is awake, as it
+ * was likely to take them before one that is not could, and is stuck in a long one. */
 int wsgi_request_submit(struct wsgi_request *request, struct wsgi_interpreter *interpreter,
 			const void *environ, size_t environ_size);
 /* wsgi_interpreter_nudge wakes an idle worker, a peer's at need, if there are

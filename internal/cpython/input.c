@@ -47,7 +47,7 @@ static void consume(struct wsgi_exchange *exchange, size_t size)
 	uint64_t used = LOAD(&request->ring_written) - request->ring_read;
 	if (used <= request->ring_capacity / 2 && LOAD(&request->reader_waiting) &&
 	    EXCHANGE(&request->reader_waiting, 0))
-		wsgi_request_post(request);
+		wsgi_request_post(request, 0);
 }
 
 static void raise_end(struct wsgi_exchange *exchange, uint32_t end)
@@ -83,7 +83,7 @@ static int fill(struct wsgi_exchange *exchange)
 			return -1;
 		}
 		if (!EXCHANGE(&request->input_wanted, 1) || request->on_demand)
-			wsgi_request_post(request);
+			wsgi_request_post(request, 0);
 		PyThreadState *state = py.PyEval_SaveThread();
 		wsgi_request_wait_input(request);
 		py.PyEval_RestoreThread(state);

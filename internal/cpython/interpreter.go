@@ -97,8 +97,9 @@ func (it *Interpreter) Free() {
 }
 
 // Submit queues a request whose environ is packed as pool.Environ packs it. Where
-// left is true the request depends on one worker that is awake and should take it
-// soon; then Nudge is to be called after a while.
+// left is true the request depends on a worker that may get stuck in another one, or
+// may not say at once that it has finished: then Completions is to be drained, and
+// Nudge to be called, after a while.
 func (it *Interpreter) Submit(r *Request, environ []byte) (left bool, err error) {
 	switch C.wsgi_request_submit(r.c, it.c, unsafe.Pointer(unsafe.SliceData(environ)), C.size_t(len(environ))) {
 	case 0:

@@ -13,6 +13,7 @@ struct wsgi_worker {
 	uint64_t taken_at;      /* atomic: when it took its request, in nanoseconds */
 	int rescues;            /* looks for what others are stuck with, this time */
 	uint64_t turn_began;    /* since when it has not slept or yielded */
+	uint64_t quiet_since;   /* since when Go was not woken for what it has finished, or 0 */
 	int running;            /* thread was created and not yet joined */
 	uint32_t long_requests; /* how many were long, of late, of 1024 */
 	uint64_t slice;         /* the time slice that its thread has asked for, or 0 */
@@ -131,7 +132,8 @@ void wsgi_worker_took(struct wsgi_worker *worker, uint64_t nanoseconds);
 
 /* ---- exchange.c -------------------------------------------------------- */
 
-/* wsgi_exchange_run answers one request and finishes it. */
-void wsgi_exchange_run(struct wsgi_interpreter *interpreter, struct wsgi_request *request);
+/* wsgi_exchange_run answers one request, which is then to be finished with the
+ * outcome that it returns. */
+int wsgi_exchange_run(struct wsgi_interpreter *interpreter, struct wsgi_request *request);
 
 #endif

@@ -6,7 +6,6 @@
  * will be sooner. */
 #include <sched.h>
 #include <string.h>
-#include <time.h>
 
 #include "queue.h"
 #include "request.h"
@@ -25,18 +24,19 @@ enum {
 	/* An interpreter whose workers have taken none for that long is stuck, and
 	 * what it has at hand is the others' to do. */
 	STUCK = 20000000,
+	/* How long Go may not be woken for finished requests, while there are more, and
+	 * how long those may take for that. */
+	QUIET = 200000,
+	QUIET_SERVICE = 200000,
+	/* Somebody looks a millisecond after a request was taken, or later, where
+	 * requests take so long at most, of late. */
+	GUARDED = 900000,
+	GUARDED_SERVICE = 500000,
 	/* How long a worker runs before it lets others have the processor. */
 	TURN = 1000000,
 	/* The longest service time that is told apart. */
 	LONGEST_SERVICE = 1000000000,
 };
-
-static uint64_t now(void)
-{
-	struct timespec time;
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
-}
 
 /* ---- The queue: with the interpreter's lock held ------------------------ */
 
@@ -155,7 +155,7 @@ static int wake_for(struct wsgi_interpreter *interpreter)
 {
 	uint32_t idle = LOAD(&interpreter->gauges.idle);
 	if (idle != (uint32_t)interpreter->thread_count) {
-		uint64_t time = now(), since = time - LOAD(&interpreter->taken_at);
+		uint64_t time = wsgi_now(), since = time - LOAD(&interpreter->taken_at);
 		if (LOAD(&interpreter->gauges.spinning) != 0 || since <= STALL)
 			return 0;
 		if (since <= long_time(interpreter) && wsgi_interpreter_computes(interpreter, time))
@@ -181,16 +181,18 @@ int wsgi_request_submit(struct wsgi_request *request, struct wsgi_interpreter *i
 		pthread_mutex_unlock(&interpreter->lock);
 		return WSGI_SUBMIT_STOPPING;
 	}
-	int only = interpreter->queue_head == NULL;
+	int guarded = LOAD(&interpreter->gauges.service) <= GUARDED_SERVICE;
+	request->guarded = guarded;
+	/* One that looks for a request finds this one, and no other. */
+	int awaited = interpreter->queue_head == NULL && LOAD(&interpreter->gauges.spinning) != 0;
 	queue_push(interpreter, request);
 	pthread_mutex_unlock(&interpreter->lock);
-	/* One that looks for a request finds this one, and no other. */
-	if (only && LOAD(&interpreter->gauges.spinning) != 0)
-		return 0;
-	int woken = wake_for(interpreter);
-	if (woken && !wsgi_interpreter_is_contended(interpreter))
-		return 0;
-	return needs_guard(interpreter) ? WSGI_SUBMIT_LEFT : 0;
+	if (!awaited) {
+		int woken = wake_for(interpreter);
+		guarded |= !(woken && !wsgi_interpreter_is_contended(interpreter)) &&
+			   needs_guard(interpreter);
+	}
+	return guarded ? WSGI_SUBMIT_LEFT : 0;
 }
 
 int wsgi_interpreter_nudge(struct wsgi_interpreter *interpreter)
@@ -198,7 +200,7 @@ int wsgi_interpreter_nudge(struct wsgi_interpreter *interpreter)
 	if (LOAD(&interpreter->gauges.queued) != 0)
 		wake_for(interpreter);
 	/* One may have been woken for many, and be stuck in the first of them. */
-	return LOAD(&interpreter->gauges.queued) != 0 && needs_guard(interpreter);
+	return LOAD(&interpreter->gauges.queued) != 0;
 }
 
 int wsgi_request_withdraw(struct wsgi_request *request)
@@ -244,7 +246,7 @@ static struct wsgi_request *rescue(struct wsgi_worker *worker)
 		return NULL;
 	for (size_t i = 0; request == NULL && i < interpreter->peer_count; i++) {
 		struct wsgi_interpreter *peer = interpreter->peers[i];
-		if (LOAD(&peer->gauges.queued) == 0 || now() - LOAD(&peer->taken_at) < STUCK ||
+		if (LOAD(&peer->gauges.queued) == 0 || wsgi_now() - LOAD(&peer->taken_at) < STUCK ||
 		    pthread_mutex_trylock(&peer->lock) != 0)
 			continue;
 		request = queue_pop(peer);
@@ -299,10 +301,10 @@ static struct wsgi_request *wait_request(struct wsgi_worker *worker, int retired
 		if (request != NULL || (interpreter->stopping && interpreter->queue_head == NULL))
 			break;
 		retired = 0;
-		uint64_t asleep = now();
+		uint64_t asleep = wsgi_now();
 		while (worker->idle)
 			pthread_cond_wait(&worker->wake, &interpreter->lock);
-		if (now() - asleep < interpreter->longest_spin)
+		if (wsgi_now() - asleep < interpreter->longest_spin)
 			STORE(&interpreter->spin, interpreter->longest_spin);
 		/* Woken for a request here, or for one of a peer's. */
 		if (interpreter->queue_head == NULL && !interpreter->stopping) {
@@ -327,7 +329,7 @@ static int retire(struct wsgi_worker *worker)
 	if (others <= 0 || !wsgi_interpreter_is_contended(interpreter) ||
 	    !wsgi_worker_was_interrupted(worker) || pthread_mutex_trylock(&interpreter->lock) != 0)
 		return 0;
-	uint64_t time = now();
+	uint64_t time = wsgi_now();
 	int found = 0;
 	for (int i = 0; i < interpreter->thread_count && !found; i++) {
 		struct wsgi_worker *other = &interpreter->workers[i];
@@ -349,9 +351,9 @@ static void spin(struct wsgi_interpreter *interpreter)
 	uint64_t time = LOAD(&interpreter->spin);
 	if (time == 0 || EXCHANGE(&interpreter->gauges.spinning, 1) != 0)
 		return;
-	uint64_t end = now() + time;
+	uint64_t end = wsgi_now() + time;
 	while (LOAD(&interpreter->gauges.queued) == 0 && !LOAD(&interpreter->stopping) &&
-	       now() < end)
+	       wsgi_now() < end)
 		sched_yield();
 	if (LOAD(&interpreter->gauges.queued) == 0)
 		STORE(&interpreter->spin, time / 2 < SHORTEST_SPIN ? 0 : time / 2);
@@ -364,16 +366,36 @@ static void spin(struct wsgi_interpreter *interpreter)
  * stays: whoever waits for that takes it by CPython's own rules. */
 static void take_turns(struct wsgi_worker *worker, int slept)
 {
-	uint64_t time = now();
+	uint64_t time = wsgi_now();
 	if (!slept && time - worker->turn_began > TURN) {
 		sched_yield();
-		worker->turn_began = time = now();
+		worker->turn_began = time = wsgi_now();
 	} else if (slept) {
 		worker->turn_began = time;
 	}
 	STORE(&worker->taken_at, time);
 	STORE(&worker->interpreter->taken_at, time);
 	STORE(&worker->interpreter->latest, (uint32_t)worker->number);
+}
+
+/* speak wakes Go for what the worker has finished without. */
+static void speak(struct wsgi_worker *worker)
+{
+	if (worker->quiet_since == 0)
+		return;
+	worker->quiet_since = 0;
+	wsgi_completions_wake(worker->interpreter->completions);
+}
+
+/* may_be_quiet reports whether Go need not be woken for a finished request yet,
+ * since another one waits that is as short as the last ones, or else somebody
+ * looks: to wake Go for several at once leaves Python more of the processors. */
+static int may_be_quiet(struct wsgi_worker *worker, uint64_t time)
+{
+	struct wsgi_interpreter *interpreter = worker->interpreter;
+	return LOAD(&interpreter->gauges.queued) != 0 &&
+	       LOAD(&interpreter->gauges.service) <= QUIET_SERVICE &&
+	       (worker->quiet_since == 0 || time - worker->quiet_since < QUIET);
 }
 
 struct wsgi_request *wsgi_queue_next(struct wsgi_worker *worker)
@@ -389,6 +411,8 @@ struct wsgi_request *wsgi_queue_next(struct wsgi_worker *worker)
 		pthread_mutex_unlock(&interpreter->lock);
 	}
 	int sleep = request == NULL;
+	if (sleep || !request->guarded)
+		speak(worker);
 	if (sleep) {
 		py.PyEval_SaveThread();
 		if (!retired)
@@ -398,18 +422,27 @@ struct wsgi_request *wsgi_queue_next(struct wsgi_worker *worker)
 		worker->switches = -1;
 	}
 	take_turns(worker, sleep);
+	if (request != NULL)
+		request->quiet_until = request->guarded ? worker->taken_at + GUARDED : 0;
 	return request;
 }
 
-void wsgi_queue_done(struct wsgi_worker *worker)
+void wsgi_queue_done(struct wsgi_worker *worker, struct wsgi_request *request, int outcome)
 {
 	/* A moving mean, of which workers may overwrite each other's part. */
 	uint32_t *service = &worker->interpreter->gauges.service;
-	uint64_t took = now() - worker->taken_at, mean = LOAD(service);
+	uint64_t time = wsgi_now(), took = time - worker->taken_at, mean = LOAD(service);
 	wsgi_worker_took(worker, took);
 	if (took > LONGEST_SERVICE)
 		took = LONGEST_SERVICE;
 	STORE(service, (uint32_t)(mean - mean / 8 + took / 8));
+
+	int quiet = may_be_quiet(worker, time);
+	wsgi_request_finish(request, outcome, quiet);
+	if (!quiet)
+		worker->quiet_since = 0;
+	else if (worker->quiet_since == 0)
+		worker->quiet_since = time;
 }
 
 void wsgi_queue_stop(struct wsgi_interpreter *interpreter)

@@ -18,7 +18,7 @@ static PyObject *refusals_add(PyObject *self, PyObject *name)
 	if (refusals->notices != NULL) {
 		wsgi_log(refusals->notices, WSGI_LOG_WARNING, py.PyBytes_AsString(bytes),
 			 (size_t)py.PyBytes_Size(bytes));
-		wsgi_request_post(refusals->notices);
+		wsgi_request_post(refusals->notices, 0);
 	}
 	py.Py_DecRef(bytes);
 	return py.Py_BuildValue("");

@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/eventfd.h>
@@ -18,6 +19,13 @@ enum {
 	KEPT_CAPACITY = 64 << 10,
 	YIELDS = 20, /* before a thread sleeps until there is input */
 };
+
+uint64_t wsgi_now(void)
+{
+	struct timespec time;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
+}
 
 struct wsgi_completions *wsgi_completions_new(void)
 {
@@ -103,7 +111,7 @@ void wsgi_request_reset(struct wsgi_request *request)
 	request->stub.next = NULL;
 	request->output_first = request->output_last = request->output_taken = &request->stub;
 	request->output_produced = request->output_consumed = 0;
-	request->output_waiting = request->gone = 0;
+	request->output_waiting = request->gone = request->near_end = 0;
 	request->arena_used = 0;
 	request->flags = 0;
 	request->outcome = WSGI_OUTCOME_COMPLETE;
@@ -275,18 +283,8 @@ void wsgi_request_wake(struct wsgi_request *request)
 
 /* ---- Completions ------------------------------------------------------- */
 
-static void post(struct wsgi_request *request, uint32_t bits)
+void wsgi_completions_wake(struct wsgi_completions *completions)
 {
-	struct wsgi_completions *completions = request->completions;
-	uint32_t before = __atomic_fetch_or(&request->flags, bits, __ATOMIC_SEQ_CST);
-	if (before & WSGI_REQUEST_POSTED)
-		return; /* Go has yet to look: it will see what is new as well */
-	struct wsgi_request *head = LOAD(&completions->head);
-	do {
-		request->next_posted = head;
-	} while (!__atomic_compare_exchange_n(&completions->head, &head, request, 1,
-					      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
-	/* From here on the request may be in other hands. */
 	if (LOAD(&completions->sleeping) && EXCHANGE(&completions->sleeping, 0)) {
 		uint64_t one = 1;
 		/* It can only fail because it is full, and then it wakes Go anyway. */
@@ -296,13 +294,29 @@ static void post(struct wsgi_request *request, uint32_t bits)
 	}
 }
 
-void wsgi_request_post(struct wsgi_request *request)
+static void post(struct wsgi_request *request, uint32_t bits, int quiet)
 {
-	post(request, WSGI_REQUEST_POSTED);
+	struct wsgi_completions *completions = request->completions;
+	uint32_t before = __atomic_fetch_or(&request->flags, bits, __ATOMIC_SEQ_CST);
+	if ((before & WSGI_REQUEST_POSTED) == 0) {
+		struct wsgi_request *head = LOAD(&completions->head);
+		do {
+			request->next_posted = head;
+		} while (!__atomic_compare_exchange_n(&completions->head, &head, request, 1,
+						      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+	} /* else Go has yet to look, and will see what is new as well */
+	/* From here on the request may be in other hands. */
+	if (!quiet)
+		wsgi_completions_wake(completions);
 }
 
-void wsgi_request_finish(struct wsgi_request *request, int outcome)
+void wsgi_request_post(struct wsgi_request *request, int quiet)
+{
+	post(request, WSGI_REQUEST_POSTED, quiet);
+}
+
+void wsgi_request_finish(struct wsgi_request *request, int outcome, int quiet)
 {
 	request->outcome = outcome;
-	post(request, WSGI_REQUEST_POSTED | WSGI_REQUEST_FINISHED);
+	post(request, WSGI_REQUEST_POSTED | WSGI_REQUEST_FINISHED, quiet);
 }

@@ -94,6 +94,12 @@ func (r *Request) Withdraw() bool {
 // Outcome says how a request ended that completions told as finished.
 func (r *Request) Outcome() Outcome { return Outcome(r.c.outcome) }
 
+// NearEnd reports whether all of the body is there and the end should follow at
+// once: the application has yet to return, and its time for that is short.
+func (r *Request) NearEnd() bool {
+	return atomic.LoadUint32((*uint32)(&r.c.near_end)) != 0
+}
+
 // Abandon tells the application that the client is gone: its next write, or
 // wait for input, fails.
 func (r *Request) Abandon() {

@@ -22,12 +22,16 @@ void wsgi_record_drop(struct wsgi_record *record);
 void wsgi_request_add(struct wsgi_request *request, struct wsgi_record *record);
 
 /* wsgi_request_post puts the request onto the completion list, so that Go
- * looks at it. */
-void wsgi_request_post(struct wsgi_request *request);
+ * looks at it. With quiet set Go isn't woken for that: either something louder
+ * follows soon, or Go comes by. */
+void wsgi_request_post(struct wsgi_request *request, int quiet);
 
-/* wsgi_request_finish gives the request back to Go. It must not be touched
- * after that: Go may use it anew at once. */
-void wsgi_request_finish(struct wsgi_request *request, int outcome);
+/* wsgi_request_finish posts the request and gives it back to Go. It must not be
+ * touched after that: Go may use it anew at once. */
+void wsgi_request_finish(struct wsgi_request *request, int outcome, int quiet);
+
+/* wsgi_completions_wake wakes Go for what was posted, where it sleeps. */
+void wsgi_completions_wake(struct wsgi_completions *completions);
 
 /* wsgi_request_has_room reports whether the output may grow, that is whether
  * Go has taken enough of it, and wsgi_request_wait_room waits until Go has taken
@@ -38,6 +42,9 @@ void wsgi_request_finish(struct wsgi_request *request, int outcome);
 int wsgi_request_has_room(struct wsgi_request *request);
 void wsgi_request_wait_room(struct wsgi_request *request);
 void wsgi_request_wait_input(struct wsgi_request *request);
+
+/* wsgi_now is the time of a clock that is never set, in nanoseconds. */
+uint64_t wsgi_now(void);
 
 int wsgi_request_is_gone(struct wsgi_request *request);
 

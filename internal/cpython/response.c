@@ -62,6 +62,14 @@ static int is_whole(struct wsgi_exchange *exchange)
 	       exchange->sent >= exchange->content_length;
 }
 
+/* is_near_end reports whether the client has all of its answer, and the request is
+ * likely to be over as soon as Go would be awake. */
+static int is_near_end(struct wsgi_exchange *exchange)
+{
+	return is_whole(exchange) && exchange->request->quiet_until != 0 &&
+	       wsgi_now() < exchange->request->quiet_until;
+}
+
 /* append adds a piece of body to the output; the bytes must stay valid while
  * the GIL is released. */
 static int append(struct wsgi_exchange *exchange, const char *data, size_t size, int more)
@@ -99,7 +107,7 @@ int wsgi_response_chunk(struct wsgi_exchange *exchange, PyObject *chunk)
 		return WSGI_SENT_GONE; /* also where nothing more is to be sent */
 	size = allowed(exchange, size);
 	if (size == 0)
-		wsgi_request_post(exchange->request); /* the head at least is on its way */
+		wsgi_request_post(exchange->request, 0); /* the head at least is on its way */
 	while (size > 0 && result == WSGI_SENT_OK) {
 		size_t piece = size < PIECE ? size : PIECE;
 		if (!wsgi_request_has_room(exchange->request)) {
@@ -110,7 +118,9 @@ int wsgi_response_chunk(struct wsgi_exchange *exchange, PyObject *chunk)
 		if (wsgi_request_is_gone(exchange->request))
 			return WSGI_SENT_GONE;
 		result = append(exchange, data, piece, 0);
-		wsgi_request_post(exchange->request);
+		int near_end = is_near_end(exchange);
+		STORE(&exchange->request->near_end, (uint32_t)near_end);
+		wsgi_request_post(exchange->request, near_end);
 		data += piece;
 		size -= piece;
 	}

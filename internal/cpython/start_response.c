@@ -163,7 +163,7 @@ static PyObject *early_hints(PyObject *self, PyObject *headers)
 		wsgi_record_drop(record);
 	} else {
 		wsgi_request_add(exchange->request, record);
-		wsgi_request_post(exchange->request);
+		wsgi_request_post(exchange->request, 0);
 	}
 	py.Py_IncRef(none);
 	return none;

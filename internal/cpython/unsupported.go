@@ -47,6 +47,7 @@ func (*Request) Body(int) ([]byte, error)         { return nil, ErrUnsupported }
 func (*Request) Stream(int, bool) error           { return ErrUnsupported }
 func (*Request) Withdraw() bool                   { return false }
 func (*Request) Outcome() Outcome                 { return Failed }
+func (*Request) NearEnd() bool                    { return false }
 func (*Request) Abandon()                         {}
 func (*Request) Next() (Record, bool)             { return Record{}, false }
 func (*Request) Take(Record)                      {}

@@ -18,8 +18,8 @@ void wsgi_worker_serve(struct wsgi_worker *worker)
 {
 	struct wsgi_request *request;
 	while ((request = wsgi_queue_next(worker)) != NULL) {
-		wsgi_exchange_run(worker->interpreter, request);
-		wsgi_queue_done(worker);
+		int outcome = wsgi_exchange_run(worker->interpreter, request);
+		wsgi_queue_done(worker, request, outcome);
 	}
 }
 
