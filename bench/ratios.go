@@ -152,9 +152,12 @@ const helloWorld = "Hello, world!\n"
 // ratios are what is measured, in the order of the table. Each turn takes so
 // many seconds.
 func ratios(cores int, seconds time.Duration) []*ratio {
+	flaskWith := func(clients int, name, what string, target float64, theirs func(*bench) *target) *ratio {
+		return &ratio{Name: name, What: fmt.Sprintf("Flask JSON, %d clients: this / %s", clients, what), Target: target, path: "/",
+			ours: this("flask_json"), theirs: theirs, measure: throughput("/", clients, seconds, "")}
+	}
 	flask := func(name, what string, target float64, theirs func(*bench) *target) *ratio {
-		return &ratio{Name: name, What: "Flask JSON, 64 clients: this / " + what, Target: target, path: "/",
-			ours: this("flask_json"), theirs: theirs, measure: throughput("/", 64, seconds, "")}
+		return flaskWith(64, name, what, target, theirs)
 	}
 	list := []*ratio{
 		{Name: "hello", What: "hello, 64 clients: this / bare net/http", Target: 0.75, path: "/",
@@ -184,6 +187,9 @@ func ratios(cores int, seconds time.Duration) []*ratio {
 		flask("flask-modwsgi-daemon", "mod_wsgi, daemon (on Debian's Python)", 1.2, direct(modWSGI(true), "flask_json")),
 		flask("flask-caddysnake", "caddysnake", 1.2, direct((*bench).caddysnake, "flask_json")),
 		flask("flask-pyvoy", "pyvoy", 1.2, direct((*bench).pyvoy, "flask_json")),
+		flaskWith(8, "flask-8-proxied-gunicorn", "ReverseProxy to gunicorn, sync workers", 0, behind((*bench).gunicornSync, "flask_json")),
+		flaskWith(8, "flask-8-proxied-granian", "ReverseProxy to Granian", 0, behind((*bench).granian, "flask_json")),
+		flaskWith(8, "flask-8-granian", "Granian", 0, direct((*bench).granian, "flask_json")),
 		{Name: "django-proxied-gunicorn", What: "Django page, 64 clients: this / ReverseProxy to gunicorn", Target: 1.5, path: "/",
 			ours: this("django_page"), theirs: behind((*bench).gunicornSync, "django_page"), measure: throughput("/", 64, seconds, "")},
 		{Name: "cpu", What: fmt.Sprintf("1 ms of pure Python, 16 clients: %d interpreters / 1", cores), Target: 1.75, path: "/spin",

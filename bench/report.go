@@ -198,8 +198,8 @@ func bars(res results) picture {
 		if !shown(r) {
 			continue
 		}
-		_, label, _ := strings.Cut(r.What, "this / ")
-		subject, _, _ := strings.Cut(r.What, ",")
+		load, label, _ := strings.Cut(r.What, ": this / ")
+		subject := strings.TrimSuffix(load, ", 64 clients")
 		width := int(math.Round(r.Value / most * scale))
 		p.Bars = append(p.Bars, bar{Y: y, TextY: y + 14, Width: width, End: left + width + 6, Label: subject + ": " + label, Value: fmt.Sprintf("%.1f×", r.Value)})
 		y += step
