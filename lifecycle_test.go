@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -459,4 +460,48 @@ func TestManyApplicationsAtOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPathsOfApplicationsStartedAtOnce: applications of the main interpreter share
+// sys.path, and each finds its directories there once.
+func TestPathsOfApplicationsStartedAtOnce(t *testing.T) {
+	const paths = `
+import sys
+sys.setswitchinterval(1e-6) # threads take turns all the time
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(sys.path.count(environ["QUERY_STRING"])).encode()]
+`
+	t.Cleanup(func() {
+		app, _, _ := newApp(t, hello+"import sys\nsys.setswitchinterval(0.005)\n", wsgi.WithIsolation(wsgi.Main))
+		app.Close()
+	})
+	for range 20 {
+		var group sync.WaitGroup
+		apps := make([]*wsgi.App, 12)
+		dirs := make([]string, len(apps))
+		for i := range apps {
+			var file string
+			dirs[i], file = writeApp(t, paths)
+			group.Go(func() {
+				var err error
+				if apps[i], err = wsgi.New(file, "application", append(oneWorker, wsgi.WithIsolation(wsgi.Main))...); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		within(t, "starting applications", group.Wait)
+		for i, app := range apps {
+			if app == nil {
+				continue
+			}
+			if _, body := record(t, app, "GET", "/?"+dirs[i], nil); body != "1" {
+				t.Errorf("%s is on sys.path %s times", dirs[i], body)
+			}
+			if err := app.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
 }

@@ -313,11 +313,19 @@ def _customize(site):
 
 def _set_path(settings):
     """Puts the application's directories first on sys.path."""
+    import _imp
+
     first = []
     for directory in settings.all("path"):
         if directory not in first:
             first.append(directory)
-    sys.path[:] = first + [p for p in sys.path if p not in first and p != ""]
+    # Applications of the main interpreter may start at the same time, and none may
+    # lose what another has put there.
+    _imp.acquire_lock()
+    try:
+        sys.path[:] = first + [p for p in sys.path if p not in first and p != ""]
+    finally:
+        _imp.release_lock()
 
 
 def _buffer_lines():
