@@ -185,7 +185,7 @@ type picture struct {
 
 // bars draws the ratios of requests per second against the peers.
 func bars(res results) picture {
-	const left, scale, step = 400, 380, 30
+	const left, scale, step = 450, 380, 30
 	p := picture{Width: left + scale + 70, Left: left, Title: fmt.Sprintf("Requests per second against each peer (%s, %d cores)", res.Date, res.Cores)}
 	var most float64 = 1
 	for _, r := range res.Ratios {
