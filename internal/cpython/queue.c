@@ -29,9 +29,10 @@ enum {
 	QUIET = 200000,
 	QUIET_SERVICE = 200000,
 	/* Somebody looks a millisecond after a request was taken, or later, where
-	 * requests take so long at most, of late. */
+	 * requests take so long at most, of late, and come so soon after another. */
 	GUARDED = 900000,
 	GUARDED_SERVICE = 500000,
+	GUARDED_GAP = 300000,
 	/* How long a worker runs before it lets others have the processor. */
 	TURN = 1000000,
 	/* The longest service time that is told apart. */
@@ -181,7 +182,9 @@ int wsgi_request_submit(struct wsgi_request *request, struct wsgi_interpreter *i
 		pthread_mutex_unlock(&interpreter->lock);
 		return WSGI_SUBMIT_STOPPING;
 	}
-	int guarded = LOAD(&interpreter->gauges.service) <= GUARDED_SERVICE;
+	/* Where requests are rare, to look costs more than it saves. */
+	int guarded = LOAD(&interpreter->gauges.service) <= GUARDED_SERVICE &&
+		      wsgi_now() - LOAD(&interpreter->taken_at) < GUARDED_GAP;
 	request->guarded = guarded;
 	/* One that looks for a request finds this one, and no other. */
 	int awaited = interpreter->queue_head == NULL && LOAD(&interpreter->gauges.spinning) != 0;
