@@ -192,7 +192,7 @@ int wsgi_request_submit(struct wsgi_request *request, struct wsgi_interpreter *i
 	pthread_mutex_unlock(&interpreter->lock);
 	if (!awaited) {
 		int woken = wake_for(interpreter);
-		guarded |= !(woken && !wsgi_interpreter_is_contended(interpreter)) &&
+		guarded |= (!woken || wsgi_interpreter_is_contended(interpreter)) &&
 			   needs_guard(interpreter);
 	}
 	return guarded ? WSGI_SUBMIT_LEFT : 0;
